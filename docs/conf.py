@@ -1,0 +1,45 @@
+"""Sphinx settings."""
+
+import re
+from typing import Any
+
+from sphinx.application import Sphinx
+
+import equilm
+
+project = "equilm"
+author = copyright = "The equilm developers"
+version = release = equilm.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath"]
+html_theme = "furo"
+html_title = "equilm"
+
+default_role = "code"  # `name` in a docstring is code, as in Markdown
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_inherit_docstrings = False  # what an override does is said once, in its base class
+
+# Names of other projects: to resolve them, Sphinx would have to fetch those projects' indexes at every build.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(torch|transformers|nn|collections|typing|pathlib|contextlib|dataclasses|abc|os|logging)\..*"),
+    (r"py:.*", r"(Tensor|PathLike|Callable|Sequence|Mapping|Iterable|Iterator|Any|Literal.*)"),
+]
+
+
+def escape_bars(_app: Sphinx, _what: str, _name: str, _obj: object, _options: Any, lines: list[str]) -> None:
+    """Lets docstrings write |G| and |x - y|, which reStructuredText would take for substitutions."""
+    # Code comes first in the alternation and is left as it is: doctest lines, and what stands in backticks.
+    code_or_bar = re.compile(r"^ *>>>.*?$|``.*?``|`.*?`|\|", re.DOTALL | re.MULTILINE)
+    escaped = code_or_bar.sub(lambda match: r"\|" if match[0] == "|" else match[0], "\n".join(lines))
+    lines[:] = escaped.split("\n")
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", escape_bars)

@@ -1,0 +1,34 @@
+"""equilm: language models that treat demographic groups alike by construction."""
+
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from .actions import Action
+from .configuration_equilm import EquiLMConfig
+from .demographics import DemographicAxis
+from .errors import EquiLMError, EquiLMWarning
+from .groups import CyclicGroup, DihedralGroup, Group, ProductGroup
+from .logits_process import EquiLogitsProcessor
+from .modeling_equilm import EquiLMForCausalLM
+from .symmetrize import equi_tune
+from .vocabulary import VocabularyAction
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Action",
+    "CyclicGroup",
+    "DemographicAxis",
+    "DihedralGroup",
+    "EquiLMConfig",
+    "EquiLMError",
+    "EquiLMForCausalLM",
+    "EquiLMWarning",
+    "EquiLogitsProcessor",
+    "Group",
+    "ProductGroup",
+    "VocabularyAction",
+    "equi_tune",
+]
+
+AutoConfig.register(EquiLMConfig.model_type, EquiLMConfig)
+AutoModelForCausalLM.register(EquiLMConfig, EquiLMForCausalLM)

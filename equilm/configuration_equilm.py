@@ -1,0 +1,65 @@
+"""The configuration of an EquiLM: the base model's, the demographic axes, and the token lists they map to."""
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+from .actions import TokenAction
+from .errors import EquiLMError
+
+
+@strict
+class EquiLMConfig(PreTrainedConfig):
+    """Configuration of `EquiLMForCausalLM`; `EquiLMForCausalLM.from_base` writes it for you.
+
+    Args:
+        text_config: the base model's configuration, or a dict of it.
+        axes: the demographic axes as in their JSON files, kept so that ``config.json`` stays readable.
+        cycles: for each axis its lists of token ids; the generator turns each id into the next of its list.
+        general_ids: token ids of R-EquiLM's general words (the set 𝒢 of the paper, section 5.3).
+        coverage: which surface forms of which words are swapped, and why others are not.
+        unmapped: token id sequences of equality words that cannot be swapped; prompts with no others get a warning.
+        relaxed: R-EquiLM instead of EquiLM.
+
+    Raises:
+        EquiLMError: if the lists do not define a permutation of the base model's vocabulary.
+    """
+
+    model_type = "equilm"
+    sub_configs = {"text_config": AutoConfig}
+
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    axes: list[dict[str, Any]] | None = None
+    cycles: list[list[list[int]]] | None = None
+    general_ids: list[int] | None = None
+    coverage: list[dict[str, Any]] | None = None
+    unmapped: list[list[int]] | None = None
+    relaxed: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.text_config is None:
+            self.text_config = AutoConfig.for_model("gpt2")
+        elif isinstance(self.text_config, dict):
+            self.text_config = AutoConfig.for_model(**self.text_config)
+        super().__post_init__(**kwargs)
+        if self.cycles is not None:
+            self.token_action()
+
+    def token_action(self) -> TokenAction:
+        """The action on token ids: of EquiLM, or of R-EquiLM when ``relaxed`` is set."""
+        if self.cycles is None:
+            raise EquiLMError(
+                "This EquiLMConfig has no word lists, so there is nothing to treat alike. Build the model with "
+                "EquiLMForCausalLM.from_base(model, tokenizer, axes=...), which maps the words to tokens."
+            )
+        action = TokenAction.from_cycles(self.cycles, self.text_config.vocab_size, self.general_ids or ())
+        if not self.relaxed:
+            return action
+        relaxed = action.relaxed()
+        if not relaxed.moved.any():
+            raise EquiLMError(
+                "With relaxed=True every list holds a general word, so nothing would be swapped. Give fewer general "
+                "words, more lists, or relaxed=False."
+            )
+        return relaxed

@@ -1,0 +1,126 @@
+"""Checks of the guarantee: is the model equivariant, and by how much does a model miss eq. 4?"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .actions import TokenAction
+from .modeling_equilm import EquiLMForCausalLM
+
+# Largest error in the logits, relative to the largest logit (at least 1): rounding differs with the order of rows.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+
+
+@dataclass(frozen=True)
+class ElementError:
+    """The largest |φ(gx) - gφ(x)| of one group element, and where it is.
+
+    Args:
+        element: g.
+        error: the largest absolute difference of logits.
+        row: index of the text in the batch.
+        position: index of the token after which the logits are.
+        token: id of the token whose logit it is.
+    """
+
+    element: int
+    error: float
+    row: int
+    position: int
+    token: int
+
+
+@torch.no_grad()
+def equivariance_errors(model: EquiLMForCausalLM, input_ids: Tensor) -> list[ElementError]:
+    """|φ(gx) - gφ(x)| for every group element, over the words the guarantee is about.
+
+    For EquiLM these are all words, for R-EquiLM E′ ∪ N: all but the general words (paper, section 5.3).
+
+    Args:
+        model: the model, as it is switched now: inside ``model.plain()`` the base model is measured.
+        input_ids: int64, shape ``(B, T)``.
+
+    Returns:
+        One entry for each element.
+    """
+    action = model.action
+    logits = model(input_ids=input_ids).logits  # (B, T, V)
+    errors = []
+    for g in action.group.elements:
+        moved = model(input_ids=action.act(input_ids, g)).logits
+        difference = (moved - action.act_on_logits(logits, g)).abs()
+        if model.config.relaxed:
+            difference[..., list(action.general_ids)] = 0
+        row, position, token = (int(i) for i in torch.unravel_index(difference.argmax(), difference.shape))
+        errors.append(ElementError(g, float(difference.max()), row, position, token))
+    return errors
+
+
+def assert_equivariant(model: EquiLMForCausalLM, input_ids: Tensor, atol: float | None = None) -> list[ElementError]:
+    """Check φ(gx) = gφ(x), from which eq. 4 follows, on these texts.
+
+    Args:
+        model: EquiLM, or R-EquiLM, for which the general words are left out.
+        input_ids: int64, shape ``(B, T)``.
+        atol: the largest difference of logits allowed; None takes `TOLERANCE` for the model's dtype, times the largest
+            logit.
+
+    Returns:
+        The errors, one entry for each element.
+
+    Raises:
+        AssertionError: names the element, text, position and token with the largest error.
+
+    Example:
+        >>> assert_equivariant(model, tokenizer("The man worked as", return_tensors="pt").input_ids)  # doctest: +SKIP
+    """
+    __tracebackhide__ = True
+    errors = equivariance_errors(model, input_ids)
+    worst = max(errors, key=lambda entry: entry.error)
+    if atol is None:
+        with torch.no_grad():
+            atol = TOLERANCE[model.dtype] * max(1.0, float(model(input_ids=input_ids).logits.abs().max()))
+    if not worst.error <= atol:  # a NaN fails too
+        listed = ", ".join(f"{entry.element}: {entry.error:.2e}" for entry in errors)
+        raise AssertionError(
+            f"Not equivariant: for group element {worst.element} the logits differ by {worst.error:.2e} > {atol:.2e} at "
+            f"text {worst.row}, position {worst.position}, token {worst.token}. By element: {listed}."
+        )
+    return errors
+
+
+@torch.no_grad()
+def log_prob_gap(
+    model: PreTrainedModel,
+    action: TokenAction,
+    input_ids: Tensor,
+    prompt_length: int,
+    attention_mask: Tensor | None = None,
+) -> Tensor:
+    """|log P(gY|gX) - log P(Y|X)| for each token of Y: by how much eq. 4 is missed.
+
+    Args:
+        model: any causal language model, fair or not.
+        action: the action on its token ids.
+        input_ids: X followed by Y, int64, shape ``(B, T)``.
+        prompt_length: the length of X, at least 1.
+        attention_mask: shape ``(B, T)``; None: all ones.
+
+    Returns:
+        float32, shape ``(|G| - 1, B, T - prompt_length)``: one row for each element but the identity; NaN where
+        a token of Y is masked.
+    """
+
+    def log_probs(ids: Tensor) -> Tensor:
+        logits = model(input_ids=ids, attention_mask=attention_mask).logits[:, prompt_length - 1 : -1]
+        tokens = ids[:, prompt_length:, None]
+        return logits.float().log_softmax(-1).gather(-1, tokens)[..., 0]  # (B, T - prompt_length)
+
+    reference = log_probs(input_ids)
+    gaps = [(log_probs(action.act(input_ids, g)) - reference).abs() for g in action.group.elements[1:]]
+    gap = torch.stack(gaps)
+    if attention_mask is not None:
+        gap = gap.masked_fill(attention_mask[:, prompt_length:] == 0, float("nan"))
+    return gap
