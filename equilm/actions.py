@@ -192,7 +192,8 @@ class TokenAction:
             )
         identity = torch.arange(self.vocab_size, device=table.device)
         for g in self.group.elements:
-            if not torch.equal(table[g].sort().values, identity):
+            inside = table[g][(table[g] >= 0) & (table[g] < self.vocab_size)]
+            if not torch.bincount(inside, minlength=self.vocab_size).all():
                 raise EquiLMError(f"Row {g} of the table is not a permutation of the {self.vocab_size} token ids.")
         if not torch.equal(table[0], identity):
             raise EquiLMError("Row 0 of the table moves tokens, but element 0 is the identity.")

@@ -94,6 +94,26 @@ def check_settings(
         _check_stop_strings(stop_strings, action, tokenizer)
 
 
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, coverage: Sequence[dict[str, Any]]) -> None:
+    """Refuse a tokenizer with other tokens than the one the words were mapped with.
+
+    Args:
+        tokenizer: the tokenizer in use.
+        coverage: ``EquiLMConfig.coverage``.
+
+    Raises:
+        EquiLMError: names the first word whose token is another.
+    """
+    for row in coverage:
+        for word, ids in zip(row["words"], row["token_ids"], strict=True):
+            if row["mapped"] and tokenizer.decode(list(ids)).strip().casefold() != word.casefold():
+                raise EquiLMError(
+                    f"The tokenizer {tokenizer.name_or_path!r} does not match the model's table: token {ids[0]} is "
+                    f"{tokenizer.decode(list(ids))!r}, where {word!r} was mapped. Use the tokenizer that the model was "
+                    "wrapped with, or wrap the model again."
+                )
+
+
 def _check_invariant(name: str, values: dict[tuple[int, ...], float], action: TokenAction) -> None:
     table = action.permutation.cpu()
     for ids, value in values.items():

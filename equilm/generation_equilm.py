@@ -14,6 +14,7 @@ from .decoding_rules import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
     check_settings,
+    check_tokenizer,
     warn_nothing_swapped,
     warn_unchecked,
 )
@@ -87,7 +88,10 @@ class FairGenerationMixin(GenerationMixin):
         settings, _ = self._prepare_generation_config(generation_config, **kwargs)
         if settings.cache_implementation == "paged":
             self._refuse_continuous_batching()
-        check_settings(settings, self.action, kwargs.get("tokenizer"))
+        tokenizer = kwargs.get("tokenizer")
+        if tokenizer is not None:
+            check_tokenizer(tokenizer, self.config.coverage or ())
+        check_settings(settings, self.action, tokenizer)
         warn_unchecked("The logits processor", logits_processor or (), EQUIVARIANT_PROCESSORS)
         warn_unchecked("The stopping criterion", stopping_criteria or (), EQUIVARIANT_CRITERIA)
         if prefix_allowed_tokens_fn is not None:

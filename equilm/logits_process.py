@@ -172,7 +172,7 @@ class EquiLogitsProcessor(LogitsProcessor):
         eos = torch.as_tensor(self.model.generation_config.eos_token_id or [], device=changed.device).flatten()
         if ((~masked).sum(1) == 1).all():
             culprit = "forced_bos_token_id or forced_eos_token_id"
-        elif not (changed & ~in_text).any():
+        elif not (changed & ~in_text).any() and 2 * changed.sum() > in_text.sum():
             culprit = "repetition_penalty"
         elif not changed.any(0).index_fill(0, eos.long(), False).any():
             culprit = "exponential_decay_length_penalty"

@@ -18,6 +18,7 @@ from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
 from .generation_equilm import FairGenerationMixin
+from .report import FairnessReport, fairness_report
 from .symmetrize import reynolds
 
 # The models that are switched to plain in this thread or task, by id(); another thread's requests stay fair.
@@ -173,6 +174,10 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
             yield self.language_model
         finally:
             _PLAIN.reset(token)
+
+    def fairness_report(self) -> FairnessReport:
+        """What is on: print it. Inside `plain` it says that fairness is off."""
+        return fairness_report(self.config, not self.is_plain)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()

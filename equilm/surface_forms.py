@@ -185,7 +185,7 @@ def _cover(
     for form in surface_forms(entry, unmarked_lower):
         spelled = [speller.spell(word, form) for word in form.words]
         token_ids = tuple(ids for ids, _ in spelled)
-        if token_ids in seen and all(token_ids):
+        if token_ids in seen:
             continue  # a tokenizer without case, or one that marks the start of a text like a space
         seen.add(token_ids)
         reason = "; ".join(filter(None, (problem for _, problem in spelled))) or _clash(form, token_ids, speller, used)

@@ -17,8 +17,7 @@ from hypothesis import settings
 settings.register_profile("equilm", deadline=None, max_examples=40, print_blob=True)
 settings.load_profile("equilm")
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # the workers share the cores; more threads would fight over them
+torch.set_num_threads(1)  # the models are so small that a second thread costs more than it brings
 
 
 class FailOnDeprecation(logging.Handler):

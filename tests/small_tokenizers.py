@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
@@ -14,6 +14,7 @@ def byte_level(tokens: Sequence[str], **special: Any) -> PreTrainedTokenizerBase
     vocab = {token: i for i, token in enumerate(dict.fromkeys([*sorted(encoder.alphabet()), *spelled]))}
     backend = Tokenizer(models.BPE(vocab=vocab, merges=[], ignore_merges=True))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
     return _wrap(backend, "byte-level", **special)
 
 

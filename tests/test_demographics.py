@@ -180,7 +180,7 @@ def test_load_reads_a_file_by_path(as_text: bool, tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_not_built_in(tmp_path: Path) -> None:
-    with pytest.raises(EquiLMError, match="'gendre'.*gender, race, race3, orientation"):
+    with pytest.raises(EquiLMError, match=r"'gendre'.*gender, race, race3, orientation"):
         DemographicAxis.load("gendre")
     with pytest.raises(EquiLMError, match=re.escape(str(tmp_path))):
         DemographicAxis.load(tmp_path)  # a folder is not a file
