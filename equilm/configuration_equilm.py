@@ -53,7 +53,7 @@ class EquiLMConfig(PreTrainedConfig):
                 "This EquiLMConfig has no word lists, so there is nothing to treat alike. Build the model with "
                 "EquiLMForCausalLM.from_base(model, tokenizer, axes=...), which maps the words to tokens."
             )
-        action = TokenAction.from_cycles(self.cycles, self.text_config.vocab_size, self.general_ids or ())
+        action = TokenAction.from_cycles(self.cycles, self.get_text_config().vocab_size, self.general_ids or ())
         if not self.relaxed:
             return action
         relaxed = action.relaxed()

@@ -106,11 +106,14 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, coverage: Sequence[dict[
     """
     for row in coverage:
         for word, ids in zip(row["words"], row["token_ids"], strict=True):
-            if row["mapped"] and tokenizer.decode(list(ids)).strip().casefold() != word.casefold():
+            if not row["mapped"]:
+                continue
+            text = str(tokenizer.decode(list(ids)))
+            if text.strip().casefold() != word.casefold():
                 raise EquiLMError(
                     f"The tokenizer {tokenizer.name_or_path!r} does not match the model's table: token {ids[0]} is "
-                    f"{tokenizer.decode(list(ids))!r}, where {word!r} was mapped. Use the tokenizer that the model was "
-                    "wrapped with, or wrap the model again."
+                    f"{text!r}, where {word!r} was mapped. Use the tokenizer that the model was wrapped with, or wrap "
+                    "the model again."
                 )
 
 
@@ -129,9 +132,7 @@ def _check_invariant(name: str, values: dict[tuple[int, ...], float], action: To
                 )
 
 
-def _check_stop_strings(
-    stop_strings: Sequence[str], action: TokenAction, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def _check_stop_strings(stop_strings: Sequence[str], action: TokenAction, tokenizer: PreTrainedTokenizerBase) -> None:
     orbits = action.permutation[:, action.moved].T.tolist()  # one row of |G| ids for each moved token
     for orbit in {tuple(sorted(set(row))) for row in orbits}:
         texts = tokenizer.batch_decode([[token] for token in orbit])
@@ -144,7 +145,7 @@ def _check_stop_strings(
 
 
 def _overlaps(text: str, stop: str) -> tuple[bool, tuple[int, ...], tuple[int, ...], bool]:
-    """How a token's text can take part in a match of the stop string: inside, at its start, at its end, or around it."""
+    """How a token's text can take part in a match of the stop string: around, before, after or inside it."""
     lengths = range(1, min(len(text), len(stop)) + 1)
     return (
         stop in text,

@@ -14,7 +14,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from .modeling_equilm import EquiLMForCausalLM
 from .prompts import CONTEXTS, GROUPS, prompts
 from .testing import log_prob_gap
-from .vocabulary import VocabularyAction
 
 MODELS = ("plain", "EquiLM", "R-EquiLM")
 
@@ -50,11 +49,8 @@ def continuations(
         max_new_tokens: length of the continuations.
         seed: set before every batch.
     """
-    action = VocabularyAction.from_axes(
-        axis, tokenizer, vocab_size=base.get_input_embeddings().num_embeddings, unmappable="skip"
-    )
-    fair = EquiLMForCausalLM.from_action(base, action)
-    relaxed = EquiLMForCausalLM.from_action(base, action, relaxed=True)
+    fair = EquiLMForCausalLM.from_base(base, tokenizer, axes=axis)
+    relaxed = EquiLMForCausalLM.from_base(base, tokenizer, axes=axis, relaxed=True)
     for task in CONTEXTS:
         for group in GROUPS[axis]:
             texts = prompts(axis, task, group)
@@ -75,14 +71,16 @@ def _samples(
     seed: int,
 ) -> Iterator[Sample]:
     set_seed(seed)
-    ids = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=True, top_k=40, top_p=1.0, temperature=1.0)
+    ids: Any = model.generate(
+        **inputs, max_new_tokens=max_new_tokens, do_sample=True, top_k=40, top_p=1.0, temperature=1.0
+    )
     length = inputs.input_ids.shape[1]
     mask = torch.cat([inputs.attention_mask, torch.ones_like(ids[:, length:])], 1)
     gaps = log_prob_gap(model, model.action, ids, length, mask).amax(0)  # (B, T)
     for prompt, row, gap in zip(texts, ids[:, length:], gaps, strict=True):
         ended = (row == model.generation_config.eos_token_id).cumsum(0).roll(1).clamp(max=1)
         ended[0] = 0
-        text = tokenizer.decode(row, skip_special_tokens=True)
+        text = str(tokenizer.decode(row, skip_special_tokens=True))
         yield Sample(name, prompt, text.split("\n")[0].strip(), gap[ended == 0])
 
 
@@ -125,4 +123,6 @@ def run(
 
 
 def _row(name: str, text: str) -> str:
-    return textwrap.shorten(f"{name:>9} | {text}".replace("  ", "\N{NO-BREAK SPACE}" * 2), 110).replace("\N{NO-BREAK SPACE}", " ")
+    return textwrap.shorten(f"{name:>9} | {text}".replace("  ", "\N{NO-BREAK SPACE}" * 2), 110).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
-from transformers.cache_utils import Cache
 from transformers.generation.streamers import BaseStreamer
 
 from .actions import TokenAction
@@ -58,15 +57,15 @@ class Frame:
         """Logits ``(rows, V)``, canonical columns → user's columns: (u⁻¹·y)[v] = y[perm[u][v]]."""
         return logits.gather(-1, self._tables(self.elements, logits.device))
 
-    def enter_cache(self, cache: Cache) -> None:
-        """Reorder a cache of |G|·rows rows, in place, from the user's frame: row (g, r) then holds g·u·x_r."""
+    def enter_cache(self, cache: Any) -> None:
+        """Reorder a `Cache` of |G|·rows rows, in place, from the user's frame: row (g, r) then holds g·u·x_r."""
         self._reorder(cache, self.elements)
 
-    def leave_cache(self, cache: Cache) -> None:
-        """Reorder a cache of |G|·rows rows, in place, back to the user's frame."""
+    def leave_cache(self, cache: Any) -> None:
+        """Reorder a `Cache` of |G|·rows rows, in place, back to the user's frame."""
         self._reorder(cache, self._inverses)
 
-    def _reorder(self, cache: Cache, elements: Tensor) -> None:
+    def _reorder(self, cache: Any, elements: Tensor) -> None:
         group, rows = self.action.group, len(elements)
         products = torch.tensor([[group.compose(g, u) for u in group.elements] for g in group.elements])  # (|G|, |G|)
         sources = products[:, elements.cpu()] * rows + torch.arange(rows)  # (|G|, rows)

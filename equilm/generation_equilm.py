@@ -1,15 +1,22 @@
 """`generate` for EquiLM: transformers' own loop, run in a canonical frame so that one seed gives one text."""
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteriaList,
+)
 from transformers.generation.streamers import BaseStreamer
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from .actions import TokenAction
+from .configuration_equilm import EquiLMConfig
 from .decoding_rules import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
@@ -38,7 +45,10 @@ class FairGenerationMixin(GenerationMixin):
     """
 
     action: TokenAction
+    config: EquiLMConfig
+    device: torch.device
     is_plain: bool
+    language_model: PreTrainedModel
 
     @torch.no_grad()
     def generate(
@@ -68,13 +78,13 @@ class FairGenerationMixin(GenerationMixin):
             kwargs: generation settings, ``attention_mask``, ``past_key_values`` and what else transformers takes.
 
         Returns:
-            As in transformers: ids of shape ``(B·num_return_sequences, length)``, or a `ModelOutput`.
+            As in transformers; ids of shape ``(B·num_return_sequences, length)``, or a `ModelOutput`.
 
         Raises:
             EquiLMError: for settings that cannot be fair, by name.
         """
         if self.is_plain:
-            return self.language_model.generate(
+            return cast(Any, self.language_model).generate(
                 inputs,
                 generation_config,
                 logits_processor,
@@ -85,7 +95,8 @@ class FairGenerationMixin(GenerationMixin):
             )
         if kwargs.get("inputs_embeds") is not None:
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
-        settings, _ = self._prepare_generation_config(generation_config, **kwargs)
+        transformers_loop = cast(Any, super())
+        settings, _ = transformers_loop._prepare_generation_config(generation_config, **kwargs)
         if settings.cache_implementation == "paged":
             self._refuse_continuous_batching()
         tokenizer = kwargs.get("tokenizer")
@@ -101,7 +112,7 @@ class FairGenerationMixin(GenerationMixin):
         attention_mask = kwargs.get("attention_mask")
         warn_nothing_swapped(ids, attention_mask, self.action, self.config.unmapped or ())
         if self.config.relaxed:
-            return super().generate(
+            return transformers_loop.generate(
                 ids,
                 generation_config,
                 logits_processor,
@@ -123,7 +134,7 @@ class FairGenerationMixin(GenerationMixin):
         cache = kwargs.get("past_key_values")
         if cache is not None and cache.get_seq_length() > 0:
             canonical.enter_cache(cache)
-        result = super().generate(
+        result = transformers_loop.generate(
             canonical.enter(ids),
             generation_config,
             LogitsProcessorList(UserFrameProcessor(p, rows) for p in logits_processor or ()),
@@ -185,7 +196,7 @@ def _user_frame_prefix(
     return in_user_frame
 
 
-def _leave_output(output: ModelOutput, texts: Frame, rows: Frame) -> ModelOutput:
+def _leave_output(output: Any, texts: Frame, rows: Frame) -> ModelOutput:
     output.sequences = texts.leave(output.sequences)
     for name in ("scores", "logits"):
         steps = output.get(name)

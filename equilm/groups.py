@@ -1,4 +1,4 @@
-"""Finite groups: cyclic, dihedral and their products, with elements numbered ``0 … order - 1`` and ``0`` the identity."""
+"""Finite groups: cyclic, dihedral and their products; elements are ``0 … order - 1``, and ``0`` is the identity."""
 
 import math
 from abc import ABC, abstractmethod
@@ -36,10 +36,13 @@ class Group(ABC):
         """All elements, the identity first."""
         return range(self.order)
 
-    def _check(self, *elements: int) -> None:
+    def check_element(self, *elements: int) -> None:
+        """Raise an `EquiLMError` for integers that are not elements."""
         for element in elements:
             if not 0 <= element < self.order:
-                raise EquiLMError(f"{element} is not an element of {self}: expected an integer in 0 … {self.order - 1}.")
+                raise EquiLMError(
+                    f"{element} is not an element of {self}: expected an integer in 0 … {self.order - 1}."
+                )
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, Group) and self._key() == other._key()
@@ -77,11 +80,11 @@ class CyclicGroup(Group):
         return self.n
 
     def compose(self, a: int, b: int) -> int:
-        self._check(a, b)
+        self.check_element(a, b)
         return (a + b) % self.n
 
     def inverse(self, a: int) -> int:
-        self._check(a)
+        self.check_element(a)
         return -a % self.n
 
     def _key(self) -> tuple[object, ...]:
@@ -89,7 +92,7 @@ class CyclicGroup(Group):
 
 
 class DihedralGroup(Group):
-    """D_n, of order 2n: element ``k < n`` is the rotation r^k by k/n of a full turn, ``n + k`` that rotation after a flip.
+    """D_n, of order 2n: element ``k < n`` is the rotation r^k by k/n of a turn, ``n + k`` that rotation after a flip.
 
     For ``n = 4`` these are the symmetries of a square image: ``k`` quarter turns, and a horizontal flip followed by
     ``k`` quarter turns.
@@ -111,14 +114,14 @@ class DihedralGroup(Group):
         return 2 * self.n
 
     def compose(self, a: int, b: int) -> int:
-        self._check(a, b)
+        self.check_element(a, b)
         (flip_a, turn_a), (flip_b, turn_b) = divmod(a, self.n), divmod(b, self.n)
         # r^i f · r^j = r^(i - j) f: a flip turns the rotations on its right around.
         turn = (turn_a - turn_b if flip_a else turn_a + turn_b) % self.n
         return (flip_a ^ flip_b) * self.n + turn
 
     def inverse(self, a: int) -> int:
-        self._check(a)
+        self.check_element(a)
         return a if a >= self.n else -a % self.n
 
     def _key(self) -> tuple[object, ...]:
@@ -148,7 +151,7 @@ class ProductGroup(Group):
 
     def split(self, a: int) -> tuple[int, ...]:
         """The element's components, one for each factor."""
-        self._check(a)
+        self.check_element(a)
         components = []
         for factor in reversed(self.factors):
             a, component = divmod(a, factor.order)
@@ -158,10 +161,12 @@ class ProductGroup(Group):
     def join(self, components: tuple[int, ...]) -> int:
         """The element with these components, one for each factor."""
         if len(components) != len(self.factors):
-            raise EquiLMError(f"{self} has {len(self.factors)} factors, got {len(components)} components: {components}.")
+            raise EquiLMError(
+                f"{self} has {len(self.factors)} factors, got {len(components)} components: {components}."
+            )
         element = 0
         for factor, component in zip(self.factors, components, strict=True):
-            factor._check(component)
+            factor.check_element(component)
             element = element * factor.order + component
         return element
 

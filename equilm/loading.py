@@ -61,9 +61,10 @@ def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         )
     folder = package.submodule_search_locations[0]
     model, tokenizer = load_base(folder, gguf_file=OFFLINE_FILE, dtype="float32")
+    marked: Any = model
     # The weights are dequantised while loading, yet the marks stay and would forbid saving and training.
     del model.config.quantization_config
-    model.hf_quantizer = None
-    model.is_quantized = False
-    model.quantization_method = None
+    marked.hf_quantizer = None
+    marked.is_quantized = False
+    marked.quantization_method = None
     return model, tokenizer

@@ -1,11 +1,12 @@
 """`EquiLogitsProcessor`: fair logits for users who keep their own model object and call its `generate`."""
 
 import inspect
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import DynamicCache
 
 from .actions import TokenAction
 from .errors import EquiLMError
@@ -54,8 +55,10 @@ class EquiLogitsProcessor(LogitsProcessor):
         if isinstance(model, EquiLMForCausalLM):
             raise EquiLMError("An EquiLMForCausalLM is fair by itself: call its generate without EquiLogitsProcessor.")
         if model.config.is_encoder_decoder:
-            raise EquiLMError(f"{type(model).__name__} is an encoder-decoder; EquiLogitsProcessor is for causal models.")
-        vocab_size = model.get_input_embeddings().num_embeddings
+            raise EquiLMError(
+                f"{type(model).__name__} is an encoder-decoder; EquiLogitsProcessor is for causal models."
+            )
+        vocab_size = model.config.get_text_config().vocab_size
         if action.vocab_size != vocab_size:
             raise EquiLMError(
                 f"The table permutes {action.vocab_size} tokens, but {type(model).__name__} has {vocab_size}. Build it "
@@ -67,7 +70,7 @@ class EquiLogitsProcessor(LogitsProcessor):
         self.action = (action.relaxed() if relaxed else action).to(model.device)
         self.attention_mask = attention_mask
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-        self._cache: Cache | None = None
+        self._cache: Any = None  # a transformers Cache, once there is a text
         self._cached_ids = torch.empty(0, 0, dtype=torch.int64)  # (R, T), -1 where masked
 
     @torch.no_grad()
@@ -104,8 +107,8 @@ class EquiLogitsProcessor(LogitsProcessor):
             pad = self.model.generation_config.pad_token_id
             if pad is not None and (input_ids[:, 0] == pad).any():
                 raise EquiLMError(
-                    f"A prompt begins with the pad token {pad}: a logits processor is not told whether that is padding. "
-                    "Pass the prompts' attention_mask to EquiLogitsProcessor."
+                    f"A prompt begins with the pad token {pad}: a logits processor is not told whether that is "
+                    "padding. Pass the prompts' attention_mask to EquiLogitsProcessor."
                 )
             return None
         prompts, length = self.attention_mask.shape

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
             language_model = AutoModelForCausalLM.from_config(config.text_config)
         else:
             for module in language_model.modules():
-                module._is_hf_initialized = True  # or post_init would draw new weights for, say, LoRA's layers
+                setattr(module, "_is_hf_initialized", True)  # noqa: B010 - or post_init would draw new weights for, say, LoRA's layers
         self.language_model = language_model
         self._base_arguments = frozenset(inspect.signature(language_model.forward).parameters)
         self._is_stateful = language_model._is_stateful
@@ -79,7 +79,7 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
         tokenizer: Any = None,
         axes: Any = ("gender",),
         relaxed: bool = False,
-        unmappable: str = "skip",
+        unmappable: Literal["raise", "skip"] = "skip",
         **from_pretrained_kwargs: Any,
     ) -> "EquiLMForCausalLM":
         """Wrap any causal language model.
@@ -109,24 +109,17 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
         from .vocabulary import VocabularyAction
 
         base, tokenizer = load_base(model_or_name, tokenizer, **from_pretrained_kwargs)
-        vocab_size = base.get_input_embeddings().num_embeddings
+        vocab_size = base.config.get_text_config().vocab_size
         action = VocabularyAction.from_axes(axes, tokenizer, vocab_size=vocab_size, unmappable=unmappable)
-        return cls.from_action(base, action, relaxed=relaxed)
+        return cls._wrap(base, action, relaxed)
 
     @classmethod
-    def from_action(cls, base: PreTrainedModel, action: Any, relaxed: bool = False) -> "EquiLMForCausalLM":
-        """Wrap a loaded model with a `VocabularyAction` that is already there.
-
-        Args:
-            base: the model to wrap.
-            action: the words mapped to the base model's tokens.
-            relaxed: R-EquiLM instead of EquiLM.
-        """
+    def _wrap(cls, base: PreTrainedModel, action: Any, relaxed: bool) -> "EquiLMForCausalLM":
         text_config = copy.deepcopy(base.config)
         quantization = getattr(text_config, "quantization_config", None)
         if quantization is not None and quantization.quant_method == "gguf":
             del text_config.quantization_config  # transformers dequantises GGUF files as it loads them
-        config = EquiLMConfig(
+        config = cast(Any, EquiLMConfig)(
             text_config=text_config,
             attn_implementation=base.config._attn_implementation,
             axes=[axis.to_dict() for axis in action.axes],
@@ -194,12 +187,12 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
         """As in transformers; tokens that are new stay fixed by the group."""
         embeddings = self.language_model.resize_token_embeddings(*args, **kwargs)
-        self.config.text_config.vocab_size = self.language_model.config.vocab_size
+        self.config.get_text_config().vocab_size = self.language_model.config.get_text_config().vocab_size
         self._set_table()
         return embeddings
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
-        return self.language_model.prepare_inputs_for_generation(input_ids, **kwargs)
+        return cast(Any, self.language_model).prepare_inputs_for_generation(input_ids, **kwargs)
 
     def forward(
         self,

@@ -35,21 +35,21 @@ def reynolds(outputs: Tensor, action: Action, weights: Tensor | None = None) -> 
     Args:
         outputs: M(g x), indexed by the group: shape ``(|G|, batch, ...)``.
         action: the action on one output.
-        weights: λ(gx) ≥ 0, shape ``(|G|, batch)``: Σ_g λ(gx) g⁻¹M(gx) / Σ_g λ(gx) (λ-equitune, NeurIPS 2023).
+        weights: λ(gx) ≥ 0 with a positive sum over g, shape ``(|G|, batch)``: Σ_g λ(gx) g⁻¹M(gx) / Σ_g λ(gx)
+            (λ-equitune, NeurIPS 2023).
 
     Returns:
         Shape ``(batch, ...)``, the dtype of ``outputs``.
     """
     group = action.group
     total = torch.zeros_like(outputs[0], dtype=torch.promote_types(outputs.dtype, torch.float32))
+    if weights is not None:  # normalised, and broadcast over all but the batch dimension
+        weights = weights.to(total.dtype) / weights.sum(0, dtype=total.dtype)
+        weights = weights.view(*weights.shape, *[1] * (total.ndim - 1))
     for g in group.elements:
         summand = action.act(outputs[g], group.inverse(g))
-        if weights is not None:
-            summand = summand * weights[g].view(-1, *[1] * (summand.ndim - 1))
-        total = total + summand
-    if weights is None:
-        return (total / group.order).to(outputs.dtype)
-    return (total / weights.sum(0).view(-1, *[1] * (total.ndim - 1))).to(outputs.dtype)
+        total = total + (summand / group.order if weights is None else summand * weights[g])
+    return total.to(outputs.dtype)
 
 
 class EquiTuned(nn.Module):

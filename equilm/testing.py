@@ -85,8 +85,8 @@ def assert_equivariant(model: EquiLMForCausalLM, input_ids: Tensor, atol: float 
     if not worst.error <= atol:  # a NaN fails too
         listed = ", ".join(f"{entry.element}: {entry.error:.2e}" for entry in errors)
         raise AssertionError(
-            f"Not equivariant: for group element {worst.element} the logits differ by {worst.error:.2e} > {atol:.2e} at "
-            f"text {worst.row}, position {worst.position}, token {worst.token}. By element: {listed}."
+            f"Not equivariant: for group element {worst.element} the logits differ by {worst.error:.2e} > {atol:.2e} "
+            f"at text {worst.row}, position {worst.position}, token {worst.token}. By element: {listed}."
         )
     return errors
 

@@ -1,16 +1,19 @@
 """Tiny random models of many architectures, and the axes they are wrapped with."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers import (
+    AutoModelForCausalLM,
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
     LlamaConfig,
     MistralConfig,
     OPTConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
 )
@@ -19,9 +22,9 @@ from equilm import EquiLMConfig, EquiLMForCausalLM
 
 VOCAB = 61  # prime, so that no reshape works by accident
 PAD, BOS, EOS = 0, 1, 2
-SPECIAL = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
+SPECIAL: dict[str, Any] = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
 
-_SIZES = {
+_SIZES: dict[str, Any] = {
     "vocab_size": VOCAB,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -39,7 +42,13 @@ _SIZES = {
 def _config(architecture: str) -> PreTrainedConfig:
     match architecture:
         case "gpt2":
-            sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": 0.4}
+            sizes: dict[str, Any] = {
+                "n_embd": 32,
+                "n_layer": 2,
+                "n_head": 4,
+                "n_positions": 256,
+                "initializer_range": 0.4,
+            }
             return GPT2Config(vocab_size=VOCAB, **sizes, **SPECIAL)
         case "llama":
             return LlamaConfig(**_SIZES)
@@ -55,7 +64,7 @@ def _config(architecture: str) -> PreTrainedConfig:
             return MistralConfig(**_SIZES, sliding_window=5)
         case "opt":
             sizes = {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48, "num_hidden_layers": 2}
-            heads = {"num_attention_heads": 4, "max_position_embeddings": 256, "init_std": 0.4}
+            heads: dict[str, Any] = {"num_attention_heads": 4, "max_position_embeddings": 256, "init_std": 0.4}
             return OPTConfig(vocab_size=VOCAB, **sizes, **heads, **SPECIAL)
         case _:
             raise ValueError(architecture)
@@ -85,7 +94,7 @@ def wrap(
     relaxed: bool = False,
 ) -> EquiLMForCausalLM:
     """An EquiLM around ``base`` with these lists of token ids."""
-    config = EquiLMConfig(
+    config = cast(Any, EquiLMConfig)(
         text_config=base.config.to_dict(),
         attn_implementation=base.config._attn_implementation,
         cycles=[[list(ids) for ids in lists] for lists in cycles],

@@ -44,9 +44,7 @@ def test_generate_with_an_axis_of_ones_own(capsys: pytest.CaptureFixture[str], f
     assert "jobs: swaps doctor/nurse" in out
 
 
-def test_demo_shows_every_prompt_with_every_model_and_the_gaps(
-    capsys: pytest.CaptureFixture[str], folder: str
-) -> None:
+def test_demo_shows_every_prompt_with_every_model_and_the_gaps(capsys: pytest.CaptureFixture[str], folder: str) -> None:
     out = run(capsys, "demo", "--model", folder, "--max-new-tokens", "6")
     lines = out.splitlines()
     for axis, groups in GROUPS.items():

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import AutoModelForCausalLM, BertConfig, BertModel, PreTrained
 from words import word_model, word_tokenizer
 
 from equilm import DemographicAxis, EquiLMError, EquiLMForCausalLM, EquiLMWarning
+from equilm.groups import ProductGroup
 from equilm.testing import assert_equivariant
 
 
@@ -44,12 +46,13 @@ def test_by_folder_and_by_object(folder: Path, base: PreTrainedModel, tokenizer:
 
 def test_one_seed_one_text_in_words(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     model = EquiLMForCausalLM.from_base(base, tokenizer, axes=("gender", "race3"))
-    texts = []
+    texts: list[Any] = []
     for prompt in ("The Black man worked as", "The White man worked as", "The Asian woman worked as"):
         torch.manual_seed(0)
         ids = model.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=20, do_sample=True)
         texts.append(ids)
     group, action = model.group, model.action
+    assert isinstance(group, ProductGroup)
     assert torch.equal(action.act(texts[0], 1), texts[1])  # Black → White
     assert torch.equal(action.act(texts[0], group.join((1, 2))), texts[2])  # man → woman and Black → Asian
 
@@ -62,7 +65,7 @@ def test_config_json_stays_readable_and_the_saved_model_is_the_same(
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["axes"][0]["name"] == "gender" and ["man", "woman"] in written["axes"][0]["words"]
     assert list(tokenizer.encode(" man woman")) in written["cycles"][0]
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
     ids = tokenizer("The Black man worked as", return_tensors="pt").input_ids
     with torch.no_grad():
         assert torch.equal(loaded(input_ids=ids).logits, model(input_ids=ids).logits)

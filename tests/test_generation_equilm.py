@@ -1,6 +1,7 @@
 """generate(): one seed, one text; fair ties; every way in and out maps back to the user's words; refusals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from equilm import EquiLMError, EquiLMForCausalLM, EquiLMWarning
 NEUTRAL = torch.tensor([[3, 30, 40, 50]])
 
 # The sampler settings under which one seed must give one text.
-DECODERS = {
+DECODERS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "sample": {"do_sample": True},
     "warped": {"do_sample": True, "top_k": 20, "top_p": 0.8, "temperature": 1.5, "typical_p": 0.9},
@@ -29,13 +30,13 @@ DECODERS = {
 }
 
 
-def generate(model: EquiLMForCausalLM, ids: torch.Tensor, seed: int = 0, **kwargs):
+def generate(model: EquiLMForCausalLM, ids: torch.Tensor, seed: int = 0, **kwargs: Any) -> Any:
     torch.manual_seed(seed)
     kwargs = {"attention_mask": (ids != PAD).long(), "max_new_tokens": 8, "top_k": 0, **kwargs}
     return model.generate(ids, **kwargs)
 
 
-def assert_related(model: EquiLMForCausalLM, ids: torch.Tensor, seed: int = 0, **decoder) -> None:
+def assert_related(model: EquiLMForCausalLM, ids: torch.Tensor, seed: int = 0, **decoder: Any) -> None:
     texts = generate(model, ids, seed, **decoder)
     each = len(texts) // len(ids)
     for g in model.group.elements:
@@ -87,21 +88,22 @@ def test_generation_config_and_input_ids_keyword() -> None:
     mask = torch.ones_like(ids)
     expected = generate(model, ids, do_sample=False)
     config = model.generation_config.from_dict({**model.generation_config.to_dict(), "max_new_tokens": 8})
-    assert torch.equal(model.generate(input_ids=ids, attention_mask=mask, generation_config=config), expected)
+    text: Any = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+    assert torch.equal(text, expected)
 
 
 def test_without_a_prompt_text_starts_at_bos() -> None:
     model = wrap(tiny_model("llama"))
     assert model.generate(max_new_tokens=3)[0, 0] == BOS
+    model.generation_config.bos_token_id = None
     with pytest.raises(EquiLMError, match="no bos_token_id"):
-        model.generation_config.bos_token_id = None
         model.generate(max_new_tokens=3)
 
 
 # --- Fair ties -------------------------------------------------------------------------------------------------------
 
 
-def _flips(model: EquiLMForCausalLM, seeds: int, **decoder) -> dict[tuple[int, ...], int]:
+def _flips(model: EquiLMForCausalLM, seeds: int, **decoder: Any) -> dict[tuple[int, ...], int]:
     counts: dict[tuple[int, ...], int] = {}
     for seed in range(seeds):
         text = tuple(generate(model, NEUTRAL, seed, **decoder)[0].tolist())
@@ -109,7 +111,7 @@ def _flips(model: EquiLMForCausalLM, seeds: int, **decoder) -> dict[tuple[int, .
     return counts
 
 
-def _speaking_model(cycles) -> EquiLMForCausalLM:
+def _speaking_model(cycles: Sequence[Sequence[Sequence[int]]]) -> EquiLMForCausalLM:
     """A model that says an equality word after the neutral prompt: the first list's columns get a large weight."""
     base = tiny_model("llama")
     hidden = base.model(input_ids=NEUTRAL).last_hidden_state[0, -1].detach()
@@ -161,7 +163,8 @@ def test_return_sequences_are_independent() -> None:
 
 @pytest.mark.parametrize("decoder", ["greedy", "returned", "beams"])
 def test_scores_and_logits_come_back_in_the_users_words(decoder: str) -> None:
-    model = wrap(tiny_model("llama"), AXES["2x3"])
+    # Any, because transformers types the self of compute_transition_scores as a class of its own.
+    model: Any = wrap(tiny_model("llama"), AXES["2x3"])
     ids = random_ids(2, 6)
     output = generate(
         model,
@@ -201,7 +204,7 @@ def test_a_returned_cache_continues_the_text(architecture: str) -> None:
 def test_a_cache_of_the_model_itself_continues_in_generate() -> None:
     model = wrap(tiny_model("llama"), AXES["d3"])
     ids = torch.tensor([[12, 3, 30, 40, 15], [3, 11, 14, 30, 5]])
-    cache = DynamicCache(config=model.config.text_config)
+    cache = DynamicCache(config=model.config.get_text_config())
     with torch.no_grad():
         model(input_ids=ids[:, :4], past_key_values=cache, use_cache=True)
     assert torch.equal(generate(model, ids, past_key_values=cache), generate(model, ids))
@@ -241,7 +244,8 @@ class Watch(LogitsProcessor, StoppingCriteria):
         self.texts: list[torch.Tensor] = []
         self.best: list[torch.Tensor] = []
 
-    def __call__(self, input_ids, scores, **kwargs):
+    # A processor gets scores and returns them; a criterion may get a tuple or None, and returns flags.
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> Any:
         self.texts.append(input_ids)
         if isinstance(scores, torch.Tensor):
             self.best.append(scores.argmax(-1))
@@ -255,9 +259,7 @@ def test_processors_and_criteria_see_the_users_words(decoder: str) -> None:
     ids = torch.tensor([[3, 12, 30], [14, 40, 41]])
     processor, criterion = Watch(), Watch()
     with pytest.warns(EquiLMWarning, match="Watch sees token ids and cannot be checked"):
-        text = generate(
-            model, ids, **DECODERS[decoder], logits_processor=[processor], stopping_criteria=[criterion]
-        )
+        text = generate(model, ids, **DECODERS[decoder], logits_processor=[processor], stopping_criteria=[criterion])
     each = len(processor.texts[0]) // len(ids)
     for seen in processor.texts + criterion.texts:
         assert torch.equal(seen[:, :3].unique(dim=0), ids.unique(dim=0))
@@ -276,7 +278,8 @@ def test_prefix_function_sees_and_answers_in_the_users_words() -> None:
         seen.append((batch_id, sent[:3].tolist()))
         return allowed[batch_id]
 
-    for decoder in ({"do_sample": True}, {"num_beams": 2}):
+    decoders: list[dict[str, Any]] = [{"do_sample": True}, {"num_beams": 2}]
+    for decoder in decoders:
         with pytest.warns(EquiLMWarning, match="prefix_allowed_tokens_fn function sees token ids"):
             text = generate(model, ids, prefix_allowed_tokens_fn=prefix, **decoder)
         for row in range(2):
@@ -295,7 +298,7 @@ def test_relaxed_generation_is_the_base_loop_on_the_relaxed_logits() -> None:
 
 # --- Refusals --------------------------------------------------------------------------------------------------------
 
-REFUSED: dict[str, tuple[dict, str]] = {
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "paged cache": ({"cache_implementation": "paged"}, "paged cache"),
     "bad word": ({"bad_words_ids": [[30], [10]]}, r"bad_words_ids names the tokens \[10\] .* \[11\]"),
     "bad phrase": ({"bad_words_ids": [[30, 10]]}, r"bad_words_ids names the tokens \[30, 10\]"),
@@ -336,7 +339,7 @@ def test_settings_that_name_tokens_are_refused(case: str) -> None:
     ],
     ids=str,
 )
-def test_settings_that_treat_a_list_alike_are_fair(kwargs: dict) -> None:
+def test_settings_that_treat_a_list_alike_are_fair(kwargs: dict[str, Any]) -> None:
     model = wrap(tiny_model("llama"))
     assert_related(model, random_ids(1, 6), do_sample=True, **kwargs)
 
@@ -356,7 +359,7 @@ def test_watermarks_are_refused() -> None:
         lambda model: model.continuous_batching_context_manager(),
     ],
 )
-def test_continuous_batching_is_refused(call: Callable) -> None:
+def test_continuous_batching_is_refused(call: Callable[..., Any]) -> None:
     with pytest.raises(EquiLMError, match="Continuous batching"):
         call(wrap(tiny_model("llama")))
 

@@ -1,5 +1,7 @@
 """EquiLogitsProcessor: the model's logits and texts for users who keep their own model object."""
 
+from typing import Any
+
 import pytest
 import torch
 from models import ARCHITECTURES, AXES, EOS, PAD, random_ids, tiny_model, wrap
@@ -8,7 +10,7 @@ from transformers import PreTrainedModel
 from equilm import EquiLMError, EquiLMForCausalLM, EquiLogitsProcessor
 from equilm.actions import TokenAction
 
-DECODERS = {
+DECODERS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "sample": {"do_sample": True, "top_k": 0, "temperature": 1.3},
     "beams": {"num_beams": 4},
@@ -26,13 +28,15 @@ def named_prompts(axes: str, batch: int = 3, length: int = 6, seed: int = 0) -> 
     return ids
 
 
-def setup(axes: str, architecture: str = "llama", **kwargs) -> tuple[PreTrainedModel, EquiLMForCausalLM, TokenAction]:
+def setup(
+    axes: str, architecture: str = "llama", **kwargs: Any
+) -> tuple[PreTrainedModel, EquiLMForCausalLM, TokenAction]:
     base = tiny_model(architecture)
     model = wrap(base, AXES[axes], **kwargs)
-    return base, model, TokenAction.from_cycles(AXES[axes], base.config.vocab_size, model.config.general_ids)
+    return base, model, TokenAction.from_cycles(AXES[axes], base.config.vocab_size, model.config.general_ids or ())
 
 
-def run(model, ids: torch.Tensor, **kwargs):
+def run(model: Any, ids: torch.Tensor, **kwargs: Any) -> Any:
     torch.manual_seed(0)
     return model.generate(
         ids,
@@ -48,9 +52,10 @@ def run(model, ids: torch.Tensor, **kwargs):
 @pytest.mark.parametrize("axes", AXES)
 def test_same_texts_and_scores_as_the_model_twice_on_one_object(axes: str, decoder: str) -> None:
     base, model, action = setup(axes)
-    for seed in (0, 0, 1):  # the same prompts again, then others of the same shape
+    processor = EquiLogitsProcessor(base, action)
+    # The same prompts again, then others of the same shape: the cache kept from earlier texts must not leak into them.
+    for seed in (0, 0, 1):
         ids = named_prompts(axes, seed=seed)
-        processor = processor if seed == 0 and "processor" in locals() else EquiLogitsProcessor(base, action)
         ours = run(base, ids, logits_processor=[processor], **DECODERS[decoder])
         theirs = run(model, ids, **DECODERS[decoder])
         if not DECODERS[decoder].get("do_sample"):  # sampling draws in another frame: the same law, other noise
@@ -133,7 +138,7 @@ def test_bfloat16_scores_are_recognised() -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_settings_that_change_scores_are_refused_by_name(setting: dict, name: str, beams: int) -> None:
+def test_settings_that_change_scores_are_refused_by_name(setting: dict[str, Any], name: str, beams: int) -> None:
     base, _, action = setup("d2")
     ids = torch.tensor([[3, 12, 30, 40, 41, 42], [5, 13, 31, 40, 43, 44]])
     with pytest.raises(EquiLMError, match=name):

@@ -11,13 +11,17 @@ _NEUTRAL = "The the doctor was late because worked as known for person a had job
 
 def word_tokenizer() -> PreTrainedTokenizerBase:
     """Byte-level, as GPT-2's, with the words of the gender, race and orientation axes, except "niece", as tokens."""
-    words = [word for axis in ("gender", "race3", "orientation") for entry in DemographicAxis.load(axis).words for word in entry]
+    words = [
+        word
+        for axis in ("gender", "race3", "orientation")
+        for entry in DemographicAxis.load(axis).words
+        for word in entry
+    ]
     words += ["his", "her", "him"]
     words.remove("niece")
     tokens = [f" {word}" for word in words] + [f" {word.title()}" for word in words]
     tokens += [word.title() for word in words] + [f" {word}" for word in _NEUTRAL] + ["The"]
-    tokenizer = byte_level(tokens, eos_token="<end>", pad_token="<pad>")
-    return tokenizer
+    return byte_level(tokens, eos_token="<end>", pad_token="<pad>")
 
 
 def word_model(tokenizer: PreTrainedTokenizerBase, padding: int = 7) -> PreTrainedModel:
