@@ -9,7 +9,9 @@ from .errors import EquiLMError, EquiLMWarning
 from .groups import CyclicGroup, DihedralGroup, Group, ProductGroup
 from .logits_process import EquiLogitsProcessor
 from .modeling_equilm import EquiLMForCausalLM
+from .sampling import symmetrized_generate, symmetrized_log_prob
 from .symmetrize import equi_tune
+from .text_symmetrizer import TextSymmetrizer
 from .vocabulary import VocabularyAction
 
 __version__ = "0.1.0"
@@ -26,8 +28,11 @@ __all__ = [
     "EquiLogitsProcessor",
     "Group",
     "ProductGroup",
+    "TextSymmetrizer",
     "VocabularyAction",
     "equi_tune",
+    "symmetrized_generate",
+    "symmetrized_log_prob",
 ]
 
 AutoConfig.register(EquiLMConfig.model_type, EquiLMConfig)

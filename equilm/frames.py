@@ -15,6 +15,7 @@ from transformers import LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from .actions import TokenAction
+from .orbit_rows import OrbitCache, branches_of
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,19 @@ class Frame:
         """Logits ``(rows, V)``, canonical columns → user's columns: (u⁻¹·y)[v] = y[perm[u][v]]."""
         return logits.gather(-1, self._tables(self.elements, logits.device))
 
-    def enter_cache(self, cache: Any) -> None:
-        """Reorder a `Cache` of |G|·rows rows, in place, from the user's frame: row (g, r) then holds g·u·x_r."""
-        self._reorder(cache, self.elements)
+    def enter_cache(self, cache: OrbitCache) -> None:
+        """Renumber a cache, in place, from the user's frame: the row of (g, r) then holds g·u·x_r."""
+        self._renumber(cache, self.elements)
 
-    def leave_cache(self, cache: Any) -> None:
-        """Reorder a `Cache` of |G|·rows rows, in place, back to the user's frame."""
-        self._reorder(cache, self._inverses)
+    def leave_cache(self, cache: OrbitCache) -> None:
+        """Renumber a cache, in place, back to the user's frame."""
+        self._renumber(cache, self._inverses)
 
-    def _reorder(self, cache: Any, elements: Tensor) -> None:
-        group, rows = self.action.group, len(elements)
+    def _renumber(self, cache: OrbitCache, elements: Tensor) -> None:
+        group, branches = self.action.group, branches_of(cache)
         products = torch.tensor([[group.compose(g, u) for u in group.elements] for g in group.elements])  # (|G|, |G|)
-        sources = products[:, elements.cpu()] * rows + torch.arange(rows)  # (|G|, rows)
-        cache.reorder_cache(sources.flatten().to(elements.device))
+        sources = products.to(branches.device)[:, elements.to(branches.device)]  # (|G|, rows): g·u_r
+        cache.assign(branches.gather(0, sources))
 
 
 def canonical_elements(action: TokenAction, ids: Tensor, attention_mask: Tensor | None) -> Tensor:

@@ -178,12 +178,6 @@ class FairGenerationMixin(GenerationMixin):
             "averaged. Use generate() without cache_implementation='paged', or sequence-level fairness."
         )
 
-    def _reorder_cache(self, past_key_values: Any, beam_idx: Tensor) -> Any:
-        """Beam search's choice of rows, for every group element's block of rows."""
-        blocks = torch.arange(self.action.group.order, device=beam_idx.device)[:, None] * len(beam_idx)
-        past_key_values.reorder_cache((blocks + beam_idx).flatten())
-        return past_key_values
-
 
 def _user_frame_prefix(
     allowed: Callable[[int, Tensor], list[int]], rows: Frame, beams: int

@@ -11,24 +11,29 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, StaticCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
 from .generation_equilm import FairGenerationMixin
+from .orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, distinct_rows
+from .projection import has_linear_head, is_plain_linear, project_columns
 from .report import FairnessReport, fairness_report
 from .symmetrize import reynolds
 
 # The models that are switched to plain in this thread or task, by id(); another thread's requests stay fair.
 _PLAIN: ContextVar[frozenset[int]] = ContextVar("plain", default=frozenset())
 
+# Prefilling the shared prefix by itself reads all weights once more, about the price of this many tokens.
+_WORTH_A_PASS = 32
+
 
 class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
     """A causal language model that treats demographic groups alike: P(gX₂|gX₁) = P(X₂|X₁) (paper, eq. 4).
 
-    Everything happens in `forward`: the base model runs on the permuted contexts g·x in one batch, and the logits are
+    Everything happens in `forward`: the base model runs on the permuted contexts g·x in one batch; the logits are
     φ(x)[v] = 1/|G| Σ_g M(g·x)[g·v] (eq. 3). With ``config.relaxed``, R-EquiLM: the same for all words but the general
     ones, for which φ(x)[v] = M(x)[v]. Build it with `from_base`.
 
@@ -47,7 +52,12 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
 
-    permutation: Tensor
+    permutation: Tensor  # int64, (|G|, V)
+    words: Tensor  # int64, (C,): the M tokens that some g moves, then the general words
+    word_permutation: Tensor  # int64, (|G|, M): the permutation among the moved tokens, by their place in `words`
+
+    _shares_rows = True  # False runs all |G|·B rows, the reference that tests and benchmarks compare with
+    _projects_once = False  # whether the head may be applied to the mean hidden state
 
     def __init__(self, config: EquiLMConfig, language_model: PreTrainedModel | None = None):
         super().__init__(config)
@@ -55,22 +65,39 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
             language_model = AutoModelForCausalLM.from_config(config.text_config)
         else:
             for module in language_model.modules():
-                setattr(module, "_is_hf_initialized", True)  # noqa: B010 - or post_init would draw new weights for, say, LoRA's layers
+                cast(Any, module)._is_hf_initialized = True  # or post_init would draw new weights for, say, LoRA
         self.language_model = language_model
         self._base_arguments = frozenset(inspect.signature(language_model.forward).parameters)
         self._is_stateful = language_model._is_stateful
-        self._set_table()
+        self.group = config.token_action().group
+        for name, table in self._tables().items():
+            self.register_buffer(name, table.to(language_model.device), persistent=False)
         self.post_init()
+        self._projects_once = has_linear_head(language_model)
 
-    def _set_table(self) -> None:
+    def _tables(self) -> dict[str, Tensor]:
         action = self.config.token_action()
-        self.group = action.group
-        self.register_buffer("permutation", action.permutation.to(self.language_model.device), persistent=False)
+        moved = action.moved.nonzero().flatten()
+        general = torch.tensor(action.general_ids if self.config.relaxed else (), dtype=torch.int64, device="cpu")
+        return {
+            "permutation": action.permutation,
+            "words": torch.cat([moved, general]),
+            "word_permutation": torch.searchsorted(moved, action.permutation[:, moved]),
+        }
 
     def _init_weights(self, module: nn.Module) -> None:
         # from_pretrained leaves non-persistent buffers empty; this is its hook to fill them.
         if module is self:
-            init.copy_(self.permutation, self.config.token_action().permutation)
+            for name, table in self._tables().items():
+                init.copy_(getattr(self, name), table)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with output_loading_info=True, a pair
+        model._projects_once = has_linear_head(model.language_model)  # it had no weights when it was built
+        return loaded
 
     @classmethod
     def from_base(
@@ -188,7 +215,8 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
         """As in transformers; tokens that are new stay fixed by the group."""
         embeddings = self.language_model.resize_token_embeddings(*args, **kwargs)
         self.config.get_text_config().vocab_size = self.language_model.config.get_text_config().vocab_size
-        self._set_table()
+        for name, table in self._tables().items():
+            setattr(self, name, table.to(self.permutation.device))
         return embeddings
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
@@ -213,7 +241,8 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
             input_ids: int64, shape ``(B, T)``.
             attention_mask: shape ``(B, T + past)``, or the 4D masks of a static cache.
             position_ids: shape ``(B, T)``.
-            past_key_values: a cache of |G|·B rows, as this model returns it: row ``g·B + b`` holds g·x of row b.
+            past_key_values: a cache that this model has filled, or an empty one. It knows which of its rows holds
+                which g·x_b and answers for B texts when cropped, reordered or repeated (`equilm.orbit_rows`).
             inputs_embeds: refused: an embedding cannot be permuted.
             labels: int64, shape ``(B, T)``, -100 where there is no loss.
             use_cache: whether to return a cache.
@@ -233,58 +262,123 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
                 "EquiLM needs input_ids: the group permutes tokens, and inputs_embeds cannot be permuted. Pass the "
                 "token ids, or use model.plain() to run the base model unfairly."
             )
-        loss_kwargs = {"num_items_in_batch": kwargs.pop("num_items_in_batch", None)}
-        row_arguments = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "token_type_ids": token_type_ids,
-        }
+        num_items = kwargs.pop("num_items_in_batch", None)
         # Positions and token types are optional extras that not every architecture knows; it then makes its own.
-        row_arguments = {k: v for k, v in row_arguments.items() if v is not None and k in self._base_arguments}
-        plain = not torch.compiler.is_compiling() and self.is_plain
-        batch = len(input_ids)
-        rows = {k: v if plain else self._rows(k, v, batch) for k, v in row_arguments.items()}
-        if "logits_to_keep" in self._base_arguments:
-            kwargs["logits_to_keep"] = logits_to_keep
-        outputs = self.language_model(
-            **rows, past_key_values=past_key_values, use_cache=use_cache, **{**kwargs, "return_dict": True}
-        )
-        logits = outputs.logits  # (|G|·B, T', V)
-        if "logits_to_keep" not in self._base_arguments:
-            kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-            logits = logits[:, kept]
-        if not plain:
-            logits = self._average(logits.unflatten(0, (self.group.order, batch)))  # (B, T', V)
+        extras = {"attention_mask": attention_mask, "position_ids": position_ids, "token_type_ids": token_type_ids}
+        per_text = {k: v for k, v in extras.items() if v is not None and k in self._base_arguments}
+        kwargs |= {"past_key_values": past_key_values, "use_cache": use_cache, "return_dict": True}
+        if not torch.compiler.is_compiling() and self.is_plain:
+            outputs = self.language_model(input_ids=input_ids, **per_text, **kwargs)
+            logits, unpermuted = outputs.logits[:, kept_positions(logits_to_keep)], slice(None)
+        else:
+            logits, outputs, unpermuted = self._average(input_ids, per_text, logits_to_keep, kwargs)
 
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1], **loss_kwargs)
+            loss = self.loss_function(
+                logits=logits, labels=labels, vocab_size=logits.shape[-1], num_items_in_batch=num_items
+            )
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
             past_key_values=outputs.get("past_key_values"),
-            hidden_states=_first_rows(outputs.get("hidden_states"), batch),
-            attentions=_first_rows(outputs.get("attentions"), batch),
+            hidden_states=_choose(outputs.get("hidden_states"), unpermuted),
+            attentions=_choose(outputs.get("attentions"), unpermuted),
         )
 
-    def _rows(self, name: str, value: Any, batch: int) -> Any:
-        """One row for each g and each b, g slowest: shape ``(|G|·B, ...)``."""
-        if name == "input_ids":
-            return self.action.orbit(value).flatten(0, 1)
-        if isinstance(value, dict):  # a static cache has one mask for each kind of layer, or none
-            return {kind: mask if mask is None else self._rows(name, mask, batch) for kind, mask in value.items()}
-        per_row = value.expand(batch, *value.shape[1:])  # positions may be given once for the whole batch
-        return per_row.repeat(self.group.order, *[1] * (value.ndim - 1))
+    def _average(
+        self, input_ids: Tensor, per_text: dict[str, Any], logits_to_keep: int | Tensor, kwargs: dict[str, Any]
+    ) -> tuple[Tensor, Any, Tensor]:
+        """φ(x), shape ``(B, T', V)``; the base model's outputs on the permuted rows; the unpermuted ones among them."""
+        cache = kwargs["past_key_values"]
+        copies = self.action.orbit(input_ids)  # (|G|, B, T)
+        rows = self._rows(copies, per_text, cache)  # n distinct rows serve |G|·B contexts
+        split = self._shared_prefix(copies, rows, per_text, cache, logits_to_keep)
+        if split > 0:
+            rest = input_ids.shape[1] - split
+            head = {name: value[:, : value.shape[1] - rest] for name, value in per_text.items()}
+            self._average(input_ids[:, :split], head, 1, kwargs)
+            tail = {name: value if name == "attention_mask" else value[:, split:] for name, value in per_text.items()}
+            return self._average(input_ids[:, split:], tail, logits_to_keep, kwargs)
 
-    def _average(self, branches: Tensor) -> Tensor:
-        """φ(x) from the logits of g·x: ``(|G|, B, T', V)`` to ``(B, T', V)``."""
-        logits = reynolds(branches, self.action.on_logits)
+        if isinstance(cache, OrbitCache) and cache.branches is not None and not cache.static:
+            cache.fork(cache.branches.flatten()[rows.first])
+        arguments = {name: _per_row(value, rows, len(input_ids)) for name, value in per_text.items()}
+        arguments |= {"input_ids": copies.flatten(0, 1)[rows.first], **kwargs}  # (n, T)
+        kept, head = kept_positions(logits_to_keep), self.get_output_embeddings()
+        if self._projects_once and is_plain_linear(head):
+            outputs = self.language_model.get_decoder()(**arguments)
+            hidden = outputs.last_hidden_state[:, kept]  # (n, T', H)
+            rows, words = rows.to(hidden.device), self.words.to(hidden.device)
+            logits = head(rows.mean(hidden))  # (B, T', V), right for all words that no g moves
+            columns = project_columns(cast(nn.Linear, head), hidden, words)  # (n, T', C)
+        else:
+            if "logits_to_keep" in self._base_arguments:
+                arguments["logits_to_keep"], kept = logits_to_keep, slice(None)
+            outputs = self.language_model(**arguments)
+            row_logits = outputs.logits[:, kept]  # (n, T', V)
+            rows, words = rows.to(row_logits.device), self.words.to(row_logits.device)
+            logits = rows.mean(row_logits)
+            columns = row_logits[..., words]
+        if outputs.get("past_key_values") is not None and not torch.compiler.is_compiling():
+            adopt(outputs.past_key_values, rows)
+        return self._fix_words(logits, columns, rows, words), outputs, rows.branches[0]
+
+    def _fix_words(self, logits: Tensor, columns: Tensor, rows: Rows, words: Tensor) -> Tensor:
+        """Put the words that some g moves, and R-EquiLM's general words, into the mean of the rows' logits."""
+        moved = self.word_permutation.shape[1]
+        branches = columns[..., :moved][rows.branches]  # (|G|, B, T', M)
+        action = TokenAction(self.group, self.word_permutation.to(columns.device)).on_logits
+        logits.index_copy_(-1, words[:moved], reynolds(branches, action))
         if self.config.relaxed:
-            general = list(self.config.general_ids or ())
-            logits[..., general] = branches[0][..., general]
+            logits.index_copy_(-1, words[moved:], columns[..., moved:][rows.branches[0]])
         return logits
 
+    def _rows(self, copies: Tensor, per_text: dict[str, Any], cache: Any) -> Rows:
+        order, batch = copies.shape[:2]
+        mask = per_text.get("attention_mask")
+        fixed = torch.compiler.is_compiling() or isinstance(cache, StaticCache) or not self._shares_rows
+        if fixed or isinstance(mask, dict) or (mask is not None and mask.ndim != 2):
+            return all_rows(order, batch, copies.device)
+        parents = None
+        if cache is not None and cache.get_seq_length() > 0:
+            parents = branches_of(cache)
+            if parents.shape[1] != batch:
+                raise EquiLMError(f"The cache holds {parents.shape[1]} texts, but input_ids {batch}.")
+        positions = per_text.get("position_ids")
+        if positions is not None:
+            positions = positions.expand(batch, -1)
+        return distinct_rows(copies, mask, positions, parents)
 
-def _first_rows(tensors: Sequence[Tensor] | None, batch: int) -> tuple[Tensor, ...] | None:
-    return None if tensors is None else tuple(tensor[:batch] for tensor in tensors)
+    def _shared_prefix(
+        self, copies: Tensor, rows: Rows, per_text: dict[str, Any], cache: Any, logits_to_keep: int | Tensor
+    ) -> int:
+        """The number of leading tokens worth running once for all g, before the first equality word."""
+        if cache is None or isinstance(cache, StaticCache) or torch.compiler.is_compiling():
+            return 0
+        if not self._shares_rows or not isinstance(logits_to_keep, int) or logits_to_keep != 1:
+            return 0
+        differs = (copies != copies[0]).flatten(0, 1).any(0)  # (T,)
+        length = int(differs.int().argmax()) if bool(differs.any()) else 0
+        if length == 0:
+            return 0
+        rest = copies.shape[2] - length
+        head = {name: value[:, : value.shape[1] - rest] for name, value in per_text.items()}
+        saved = len(rows.first) - len(self._rows(copies[..., :length], head, cache).first)
+        return length if saved * length >= _WORTH_A_PASS else 0
+
+
+def _per_row(value: Any, rows: Rows, batch: int) -> Any:
+    """An attention mask, positions or token types of texts, for rows."""
+    if isinstance(value, dict):  # a static cache has one mask for each kind of layer, or none
+        return {kind: mask if mask is None else _per_row(mask, rows, batch) for kind, mask in value.items()}
+    return rows.select(value.expand(batch, *value.shape[1:]))  # positions may be given once for the whole batch
+
+
+def kept_positions(logits_to_keep: int | Tensor) -> slice | Tensor:
+    """As an index: the last positions, all for 0, or those named."""
+    return slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+
+
+def _choose(tensors: Sequence[Tensor] | None, rows: Any) -> tuple[Tensor, ...] | None:
+    return None if tensors is None else tuple(tensor[rows] for tensor in tensors)

@@ -2,14 +2,19 @@
 
 from typing import Any
 
+from typing import Any
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from models import AXES, VOCAB, random_ids
 from transformers import DynamicCache
 
+from equilm import EquiLMError
 from equilm.actions import TokenAction
 from equilm.frames import Frame, canonical_elements, draw_frame
+from equilm.orbit_rows import adopt, all_rows
 
 axes = st.sampled_from(sorted(AXES))
 
@@ -51,23 +56,26 @@ def test_cache_rows_follow_the_text(name: str) -> None:
     order, rows = action.group.order, 4
     frame = Frame(action, torch.arange(rows) % order)
     ids = random_ids(rows, 3)
+    # A cache that holds, in row (g, r), the ids of g·ids[r] themselves.
+    keys = action.orbit(ids).flatten(0, 1)[:, None, :, None].float()  # (|G|·rows, 1, T, 1)
+    cache: Any = DynamicCache()
+    cache.update(keys, keys, 0)
+    adopt(cache, all_rows(order, rows, keys.device))
 
-    def cache_of(text: torch.Tensor) -> DynamicCache:
-        # A cache that holds, in row (g, r), the ids of g·text[r] themselves.
-        keys = action.orbit(text).flatten(0, 1)[:, None, :, None].float()  # (|G|·rows, 1, T, 1)
-        cache = DynamicCache()
-        cache.update(keys, keys, 0)
-        return cache
+    def held() -> torch.Tensor:
+        return cache.layers[0].keys[cache.branches, 0, :, 0].long()  # (|G|, rows, T)
 
-    def keys_of(cache: DynamicCache) -> torch.Tensor:
-        layer: Any = cache.layers[0]  # declared as any kind of layer, of which some have no keys
-        return layer.keys
-
-    cache = cache_of(ids)
     frame.enter_cache(cache)
-    assert torch.equal(keys_of(cache), keys_of(cache_of(frame.enter(ids))))
+    assert torch.equal(held(), action.orbit(frame.enter(ids)))
     frame.leave_cache(cache)
-    assert torch.equal(keys_of(cache), keys_of(cache_of(ids)))
+    assert torch.equal(held(), action.orbit(ids))
+
+
+def test_a_cache_of_another_model_is_refused() -> None:
+    cache: Any = DynamicCache()
+    cache.update(torch.zeros(1, 1, 3, 1), torch.zeros(1, 1, 3, 1), 0)
+    with pytest.raises(EquiLMError, match="DynamicCache given as past_key_values was not filled by this EquiLM"):
+        Frame(_action("d2"), torch.tensor([1])).enter_cache(cache)
 
 
 def test_masked_words_do_not_count() -> None:
