@@ -269,7 +269,8 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
         kwargs |= {"past_key_values": past_key_values, "use_cache": use_cache, "return_dict": True}
         if not torch.compiler.is_compiling() and self.is_plain:
             outputs = self.language_model(input_ids=input_ids, **per_text, **kwargs)
-            logits, unpermuted = outputs.logits[:, kept_positions(logits_to_keep)], slice(None)
+            logits = outputs.logits[:, kept_positions(logits_to_keep)]
+            unpermuted = torch.arange(len(logits), device=logits.device)
         else:
             logits, outputs, unpermuted = self._average(input_ids, per_text, logits_to_keep, kwargs)
 
@@ -296,8 +297,8 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
         split = self._shared_prefix(copies, rows, per_text, cache, logits_to_keep)
         if split > 0:
             rest = input_ids.shape[1] - split
-            head = {name: value[:, : value.shape[1] - rest] for name, value in per_text.items()}
-            self._average(input_ids[:, :split], head, 1, kwargs)
+            start = {name: value[:, : value.shape[1] - rest] for name, value in per_text.items()}
+            self._average(input_ids[:, :split], start, 1, kwargs)
             tail = {name: value if name == "attention_mask" else value[:, split:] for name, value in per_text.items()}
             return self._average(input_ids[:, split:], tail, logits_to_keep, kwargs)
 
@@ -305,13 +306,13 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
             cache.fork(cache.branches.flatten()[rows.first])
         arguments = {name: _per_row(value, rows, len(input_ids)) for name, value in per_text.items()}
         arguments |= {"input_ids": copies.flatten(0, 1)[rows.first], **kwargs}  # (n, T)
-        kept, head = kept_positions(logits_to_keep), self.get_output_embeddings()
+        kept, head = kept_positions(logits_to_keep), cast(Any, self.get_output_embeddings())
         if self._projects_once and is_plain_linear(head):
             outputs = self.language_model.get_decoder()(**arguments)
             hidden = outputs.last_hidden_state[:, kept]  # (n, T', H)
             rows, words = rows.to(hidden.device), self.words.to(hidden.device)
             logits = head(rows.mean(hidden))  # (B, T', V), right for all words that no g moves
-            columns = project_columns(cast(nn.Linear, head), hidden, words)  # (n, T', C)
+            columns = project_columns(head, hidden, words)  # (n, T', C)
         else:
             if "logits_to_keep" in self._base_arguments:
                 arguments["logits_to_keep"], kept = logits_to_keep, slice(None)
@@ -363,8 +364,8 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
         if length == 0:
             return 0
         rest = copies.shape[2] - length
-        head = {name: value[:, : value.shape[1] - rest] for name, value in per_text.items()}
-        saved = len(rows.first) - len(self._rows(copies[..., :length], head, cache).first)
+        start = {name: value[:, : value.shape[1] - rest] for name, value in per_text.items()}
+        saved = len(rows.first) - len(self._rows(copies[..., :length], start, cache).first)
         return length if saved * length >= _WORTH_A_PASS else 0
 
 
@@ -380,5 +381,5 @@ def kept_positions(logits_to_keep: int | Tensor) -> slice | Tensor:
     return slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
 
 
-def _choose(tensors: Sequence[Tensor] | None, rows: Any) -> tuple[Tensor, ...] | None:
+def _choose(tensors: Sequence[Tensor] | None, rows: Tensor) -> tuple[Tensor, ...] | None:
     return None if tensors is None else tuple(tensor[rows] for tensor in tensors)

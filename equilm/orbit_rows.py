@@ -5,7 +5,6 @@ mentions thereafter. Equal prompts of a batch share rows too, until their texts 
 """
 
 from dataclasses import dataclass
-from functools import cache as memoised
 from typing import Any
 
 import torch
@@ -132,15 +131,16 @@ class OrbitCache:
             self.row_count = len(parents)
 
 
-@memoised
-def _orbit_class(cache_class: type) -> type:
-    return type(f"Orbit{cache_class.__name__}", (OrbitCache, cache_class), {})
+_ORBIT_CLASSES: dict[type, type] = {}  # one for each class of caches, so that types compare equal
 
 
 def adopt(cache: Any, rows: Rows) -> None:
     """Note in a cache, in place, which rows it was just filled with; from then on it is an `OrbitCache`."""
     if not isinstance(cache, OrbitCache):
-        cache.__class__ = _orbit_class(type(cache))
+        plain = type(cache)
+        if plain not in _ORBIT_CLASSES:
+            _ORBIT_CLASSES[plain] = type(f"Orbit{plain.__name__}", (OrbitCache, plain), {})
+        cache.__class__ = _ORBIT_CLASSES[plain]
         cache.static = isinstance(cache, StaticCache)
     cache.branches = rows.branches
     cache.row_count = len(rows.first)

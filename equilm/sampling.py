@@ -22,7 +22,7 @@ from .frames import Frame, UserFrameStreamer, canonical_elements
 from .generation_equilm import FairGenerationMixin
 
 Generated: TypeAlias = Tensor | ModelOutput
-Warp: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Warp: TypeAlias = Callable[..., Tensor]  # of ids and logits; transformers' processors name them in their own types
 
 _LOOPS = {"greedy_search": "_sample", "sample": "_sample", "beam_search": "_beam_search", "beam_sample": "_beam_search"}
 # generate() gives these the prompt as the user wrote it.
@@ -101,8 +101,8 @@ def symmetrized_generate(
 def symmetrized_decoding(action: TokenAction, *, generator: torch.Generator | None = None) -> Callable[..., Generated]:
     """`symmetrized_generate` as a decoding method, for a causal model's ``generate(..., custom_generate=method)``.
 
-    The same law, and for one seed the same texts, for greedy decoding, sampling and beam search. transformers does not
-    hand streamers on to such a method; `symmetrized_generate` streams.
+    The same law, and for one seed the same texts, for greedy decoding, sampling and beam search. Mind two gaps in
+    transformers: it hands such a method no streamer, and with ``cache_implementation="paged"`` it never calls it.
 
     Args:
         action: the action on the model's token ids.

@@ -26,8 +26,8 @@ class TextAction:
     * *Whole words.* A word goes on through letters, digits, ``_``, accents and other marks, and ends at anything else:
       *man* is found in ``man's``, ``he-man`` and ``man.``, and not in ``woman``, ``man2`` or ``man_page``. Scripts
       without spaces between words have no such ends.
-    * *Case.* A word is found as its list writes it, and, as far as these are other forms, with a capital, with a
-      capital for each word of a phrase, and in upper case; its counterpart is put in the same form. ``mAn`` is left
+    * *Case.* A word is found as its list writes it, with a capital, and in upper case; a phrase also with a capital for
+      each of its words, unless its list has single words too. Its counterpart is put in the same form. ``mAn`` is left
       alone, and so is ``black`` where the list has ``Black``.
     * *Phrases.* A list may hold phrases, such as *African American*. If all its entries have as many words, any white
       space between the words is found, line breaks too, and kept; otherwise only single spaces are.

@@ -33,8 +33,8 @@ def word_character() -> str:
 def written_forms(words: Sequence[str]) -> list[tuple[str, ...]]:
     """The forms of a list, each with all its words in one case pattern; patterns that coincide are named once.
 
-    The patterns are: as written, the first word with a capital, every word with one (after a hyphen too), and upper
-    case. A word that has capitals as it is written never loses them.
+    The patterns are: as written; with a capital; with a capital for every word (after a hyphen too), in a list of
+    phrases only; and upper case. A word that has capitals as it is written never loses them.
 
     Example:
         >>> written_forms(["man", "woman"])
@@ -44,8 +44,10 @@ def written_forms(words: Sequence[str]) -> list[tuple[str, ...]]:
         >>> written_forms(["Black", "White"])
         [('Black', 'White'), ('BLACK', 'WHITE')]
     """
-    patterns = (tuple(words), map(_first_capital, words), map(_every_capital, words), map(str.upper, words))
-    return list(dict.fromkeys(tuple(pattern) for pattern in patterns))
+    first, every = tuple(map(_first_capital, words)), tuple(map(_every_capital, words))
+    # Beside a list's single words, which have one capital either way, nothing would tell which of the two is meant.
+    told_apart = all(one != other for one, other in zip(first, every, strict=True))
+    return list(dict.fromkeys([tuple(words), first, *[every] * told_apart, tuple(word.upper() for word in words)]))
 
 
 def _capital(word: str) -> str:

@@ -180,7 +180,7 @@ def test_gradients_equal_those_of_all_rows() -> None:
     for m in (model, full(model)):
         m.zero_grad()
         m(input_ids=ids, labels=ids).loss.backward()
-        gradients.append([parameter.grad.clone() for parameter in m.language_model.parameters()])
+        gradients.append([grad.clone() for p in m.language_model.parameters() if (grad := p.grad) is not None])
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
 
@@ -280,8 +280,8 @@ def test_a_head_changed_after_wrapping_is_not_taken_for_linear() -> None:
     model = wrap(tiny_model("llama"), AXES["d2"])
 
     class Capped(nn.Linear):
-        def forward(self, input: Tensor) -> Tensor:
-            return 5 * torch.tanh(super().forward(input) / 5)
+        def forward(self, *inputs: Tensor) -> Tensor:
+            return 5 * torch.tanh(super().forward(*inputs) / 5)
 
     head: Any = model.get_output_embeddings()
     head.__class__ = Capped
@@ -315,7 +315,8 @@ def test_compiled_decoding_without_graph_breaks() -> None:
 
     model = wrap(tiny_model("llama"), AXES["d3"])
     ids = torch.tensor([[3, 10, 30, 4], [3, 40, 14, 5]])
-    config = CompileConfig(fullgraph=True, backend="aot_eager", mode=None)  # needs no C++ compiler
+    config: Any = CompileConfig(fullgraph=True, backend="aot_eager")  # needs no C++ compiler
+    config.mode = None
     config._compile_all_devices = True  # transformers compiles on accelerators only, unless told so
     text = generate(model, ids, cache_implementation="static", compile_config=config)
     assert torch.equal(text, generate(model, ids))
@@ -323,5 +324,5 @@ def test_compiled_decoding_without_graph_breaks() -> None:
     compiled = torch.compile(model.forward, fullgraph=True, backend="eager")
     cache = StaticCache(config=model.config.get_text_config(), max_cache_len=8)
     with torch.no_grad():
-        steps = [compiled(input_ids=ids[:, t : t + 1], past_key_values=cache).logits for t in range(4)]
+        steps: list[Any] = [compiled(input_ids=ids[:, t : t + 1], past_key_values=cache).logits for t in range(4)]
         torch.testing.assert_close(torch.cat(steps, 1), model(input_ids=ids).logits, atol=1e-5, rtol=0)

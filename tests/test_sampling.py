@@ -1,6 +1,7 @@
 """Fairness of whole texts: what is sampled follows Q, its scores are exact, and one seed gives one text."""
 
 import itertools
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from transformers import (
     LogitsProcessorList,
     NoBadWordsLogitsProcessor,
     PreTrainedModel,
+    RepetitionPenaltyLogitsProcessor,
     StoppingCriteria,
     T5Config,
     T5ForConditionalGeneration,
@@ -46,9 +48,8 @@ def toy_model(kind: str = "gpt2") -> PreTrainedModel:
     special: dict[str, Any] = {"vocab_size": TOY_VOCAB, "pad_token_id": TOY_PAD, "eos_token_id": TOY_EOS}
     if kind == "t5":
         sizes: dict[str, Any] = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
-        model: PreTrainedModel = T5ForConditionalGeneration(
-            T5Config(**sizes, **special, decoder_start_token_id=TOY_PAD, initializer_factor=8.0)
-        )
+        start: dict[str, Any] = {"decoder_start_token_id": TOY_PAD, "initializer_factor": 8.0}
+        model: PreTrainedModel = T5ForConditionalGeneration(T5Config(**sizes, **special, **start))
     else:
         model = GPT2LMHeadModel(
             GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=16, initializer_range=0.5, **special)
@@ -120,6 +121,7 @@ TOY_SAMPLERS: dict[str, tuple[dict[str, Any], Any]] = {
         {"temperature": 0.7, "top_k": 3},
         LogitsProcessorList([TemperatureLogitsWarper(0.7), TopKLogitsWarper(3)]),
     ),
+    "penalised": ({"repetition_penalty": 3.0}, LogitsProcessorList([RepetitionPenaltyLogitsProcessor(3.0)])),
     # Words of the action, and it need not treat them alike: what is banned belongs to P.
     "banned": ({"bad_words_ids": [[1], [3]]}, LogitsProcessorList([NoBadWordsLogitsProcessor([[1], [3]], TOY_EOS)])),
 }
@@ -159,11 +161,12 @@ def test_samples_of_an_encoder_decoder_follow_q() -> None:
 @pytest.mark.parametrize("sampler", TOY_SAMPLERS)
 @pytest.mark.parametrize("axes", TOY_AXES)
 def test_log_q_is_the_sum_by_brute_force_and_sums_to_one(axes: str, sampler: str, kind: str) -> None:
-    model, action, texts, warp = toy_model(kind), toy_action(axes), toy_texts(), TOY_SAMPLERS[sampler][1]
+    model, action, texts, warp = toy_model(kind).double(), toy_action(axes), toy_texts(), TOY_SAMPLERS[sampler][1]
     with torch.no_grad():
         log_q = symmetrized_log_prob(model, TOY_PROMPT.expand(len(texts), -1), texts, action, warp=warp)
-    torch.testing.assert_close(log_q.exp().double(), brute_force(model, TOY_PROMPT, texts, action, warp))
-    assert abs(float(log_q.logsumexp(0))) < 1e-5
+    expected = brute_force(model, TOY_PROMPT, texts, action, warp)
+    torch.testing.assert_close(log_q.exp(), expected, atol=1e-12, rtol=1e-9)
+    assert abs(float(log_q.logsumexp(0))) < 1e-9
 
 
 @given(
@@ -198,8 +201,8 @@ def test_log_q_of_a_padded_batch_is_that_of_each_text() -> None:
             symmetrized_log_prob(model, prompt[1:], text[1:, :2], action),
         ]
         torch.testing.assert_close(inferred, torch.cat(alone[:2]))
-        given_masks = {"attention_mask": mask, "continuation_mask": text_mask}
-        masked = symmetrized_log_prob(model, prompt.masked_fill(mask == 0, 12), text, action, **given_masks)
+        hidden = prompt.masked_fill(mask == 0, 12)
+        masked = symmetrized_log_prob(model, hidden, text, action, attention_mask=mask, continuation_mask=text_mask)
         torch.testing.assert_close(masked, torch.cat([alone[0], alone[2]]))
         model.generation_config.eos_token_id = [EOS, PAD]  # generate() does not take such a token for padding
         read = symmetrized_log_prob(model, prompt, text, action)
@@ -252,7 +255,6 @@ DECODERS: dict[str, dict[str, Any]] = {
     "sample": {"do_sample": True},
     "warped": {"do_sample": True, "top_k": 20, "top_p": 0.8, "temperature": 1.5, "repetition_penalty": 1.4},
     "returned": {"do_sample": True, "num_return_sequences": 3},
-    "greedy returned": {"num_return_sequences": 3},
     "beams": {"num_beams": 3, "num_return_sequences": 2},
     "beam sampling": {"num_beams": 3, "do_sample": True, "num_return_sequences": 2},
     "banned": {"do_sample": True, "bad_words_ids": [[10], [14]]},
@@ -305,8 +307,8 @@ def test_one_seed_one_text_of_an_encoder_decoder() -> None:
 @pytest.mark.parametrize("ids", [[[3, 12, 30]], [[3, 40, 30]]], ids=["named", "neutral"])
 def test_elements_are_uniform_and_independent_between_rows(ids: list[list[int]]) -> None:
     model, action = tiny_model("llama"), random_action("d3")
-    kwargs: dict[str, Any] = {"num_return_sequences": SAMPLES, "max_new_tokens": 1, "return_elements": True}
-    _, elements = generate(model, torch.tensor(ids), action, **kwargs)
+    kwargs: dict[str, Any] = {"do_sample": True, "num_return_sequences": SAMPLES, "max_new_tokens": 1}
+    _, elements = generate(model, torch.tensor(ids), action, return_elements=True, **kwargs)
     assert elements.dtype == torch.int64 and elements.shape == (SAMPLES,)
     pairs = torch.bincount(elements[::2] * 3 + elements[1::2], minlength=9).double()
     mean = SAMPLES / 2 / 9
@@ -316,20 +318,18 @@ def test_elements_are_uniform_and_independent_between_rows(ids: list[list[int]])
 @pytest.mark.parametrize("axes", AXES)
 def test_elements_reproduce_the_rows(axes: str) -> None:
     model: Any = tiny_model("llama")
-    action, ids = random_action(axes), random_ids(2, 6)
-    for decoder in ("greedy returned", "beams"):
+    action, ids = random_action(axes), random_ids(2, 6).repeat(4, 1)
+    for decoder in ("greedy", "beams"):
         kwargs = DECODERS[decoder]
         rows, elements = generate(model, ids, action, return_elements=True, **kwargs)
-        each = kwargs["num_return_sequences"]
-        assert elements.shape == (2 * each,)
+        each = kwargs.get("num_return_sequences", 1)
+        assert elements.shape == (8 * each,)
         if decoder == "beams":  # the beams of one search have one element
             assert torch.equal(elements[::each], elements[1::each])
         for row, (text, g) in enumerate(zip(rows, elements.tolist(), strict=True)):
             permuted = action.act(ids[row // each, None], g)
-            beams = kwargs.get("num_beams", 1)
-            returned = each if beams > 1 else 1
-            plain = model.generate(permuted, max_new_tokens=8, num_beams=beams, num_return_sequences=returned)
-            expected = action.act(plain[row % returned], action.group.inverse(g))
+            plain = model.generate(permuted, max_new_tokens=8, **kwargs)
+            expected = action.act(plain[row % each], action.group.inverse(g))
             length = min(len(text), len(expected))
             assert torch.equal(text[:length], expected[:length])
             assert (text[length:] == PAD).all() and (expected[length:] == PAD).all()
@@ -337,7 +337,7 @@ def test_elements_reproduce_the_rows(axes: str) -> None:
 
 def test_returned_rows_stand_by_their_prompt() -> None:
     action, ids = random_action("d3"), torch.tensor([[3, 12, 30], [14, 40, 41]])
-    for decoder in ("returned", "greedy returned", "beams"):
+    for decoder in ("returned", "beams"):
         rows = generate(tiny_model("llama"), ids, action, **DECODERS[decoder])
         assert torch.equal(rows[:, :3], ids.repeat_interleave(DECODERS[decoder]["num_return_sequences"], 0))
 
@@ -363,7 +363,12 @@ def test_a_generator_of_your_own_draws_the_elements_alone() -> None:
 def test_outputs_come_back_in_the_users_words(decoder: str) -> None:
     model: Any = tiny_model("llama")
     action, ids = random_action("2x3"), random_ids(2, 6)
-    wanted = {"return_dict_in_generate": True, "output_scores": True, "output_logits": True, "eos_token_id": None}
+    wanted: dict[str, Any] = {
+        "return_dict_in_generate": True,
+        "output_scores": True,
+        "output_logits": True,
+        "eos_token_id": None,
+    }
     output, elements = generate(model, ids, action, return_elements=True, **wanted, **DECODERS[decoder])
     assert output.past_key_values is None and "past_key_values" not in output
     assert torch.equal(output.sequences, generate(model, ids, action, eos_token_id=None, **DECODERS[decoder]))
@@ -378,7 +383,8 @@ def test_outputs_come_back_in_the_users_words(decoder: str) -> None:
     if decoder != "beams":
         for step, raw in enumerate(output.logits):
             back = [
-                action.act_on_logits(y, action.group.inverse(g)) for y, g in zip(logits[:, step], elements.tolist())
+                action.act_on_logits(y, action.group.inverse(g))
+                for y, g in zip(logits[:, step], elements.tolist(), strict=True)
             ]
             torch.testing.assert_close(raw.log_softmax(-1), torch.stack(back), atol=1e-4, rtol=0)
 
@@ -406,23 +412,33 @@ def test_a_generation_config_is_followed_and_left_as_it_was() -> None:
     assert torch.equal(rows, generate(model, ids, action, **DECODERS["returned"], max_new_tokens=5))  # type: ignore[arg-type]
 
 
-class Watch(LogitsProcessor, StoppingCriteria):
-    """Records the texts it is shown; stops nothing and changes nothing."""
+class WatchScores(LogitsProcessor):
+    """Records the texts it is shown and changes nothing."""
 
     def __init__(self) -> None:
         self.texts: list[Tensor] = []
 
-    # The base classes disagree on the scores and on what is returned.
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Any:
+        self.texts.append(input_ids)
+        return scores
+
+
+class WatchStops(StoppingCriteria):
+    """Records the texts it is shown and stops nothing."""
+
+    def __init__(self) -> None:
+        self.texts: list[Tensor] = []
+
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         self.texts.append(input_ids)
-        return scores if isinstance(scores, Tensor) else torch.zeros(len(input_ids), dtype=torch.bool)
+        return torch.zeros(len(input_ids), dtype=torch.bool)
 
 
 @pytest.mark.parametrize("way", ["function", "custom_generate"])
 def test_processors_run_once_on_the_text_that_is_generated(way: str) -> None:
     model: Any = tiny_model("llama")
     action, ids = random_action("d3"), torch.tensor([[3, 12, 30], [14, 40, 41]])
-    processor, criterion = Watch(), Watch()
+    processor, criterion = WatchScores(), WatchStops()
     kwargs: dict[str, Any] = {"logits_processor": [processor], "stopping_criteria": [criterion], "eos_token_id": None}
     torch.manual_seed(0)
     if way == "function":
@@ -464,7 +480,6 @@ METHODS = DECODERS | {
     "static cache": {"do_sample": True, "cache_implementation": "static"},
     "dictionary": {"num_beams": 3, "return_dict_in_generate": True, "output_scores": True},
 }
-del METHODS["greedy returned"]  # which generate() refuses
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -473,10 +488,11 @@ def test_as_a_decoding_method_it_gives_the_same_texts(method: str) -> None:
     action = random_action("2x3")
     for seed in range(3):
         ids = random_ids(3, 6, seed)
-        ids[0, :2] = PAD
-        expected = generate(model, ids, action, seed, **METHODS[method])
+        ids[0, :2] = 11  # a word behind the mask, which must not count for the draw
+        kwargs = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 8, "top_k": 0, **METHODS[method]}
+        kwargs["attention_mask"][0, :2] = 0
+        expected = generate(model, ids, action, seed, **kwargs)
         torch.manual_seed(seed)
-        kwargs = {"attention_mask": (ids != PAD).long(), "max_new_tokens": 8, "top_k": 0, **METHODS[method]}
         output = model.generate(ids, custom_generate=symmetrized_decoding(action), **kwargs)
         if method == "dictionary":
             assert output.keys() == expected.keys() and "past_key_values" not in output
@@ -487,10 +503,16 @@ def test_as_a_decoding_method_it_gives_the_same_texts(method: str) -> None:
 
 def test_a_streamer_that_is_handed_on_gets_the_users_words() -> None:
     model: Any = tiny_model("llama")
-    action, streamer, ids = random_action("d3"), Recorder(), torch.tensor([[3, 12, 30, 15]])
-    method = symmetrized_decoding(action)
-    text = model.generate(ids, max_new_tokens=6, custom_generate=lambda *a, **kw: method(*a, streamer=streamer, **kw))
-    assert torch.equal(torch.cat(streamer.ids, 1), text[:, 4:]) and streamer.ended
+    action, ids = random_action("d3"), torch.tensor([[3, 12, 30, 15]])
+    method, moved = symmetrized_decoding(action), False
+    for seed in range(4):
+        streamer = Recorder()
+        kwargs = {"custom_generate": partial(method, streamer=streamer), "do_sample": True, "top_k": 0}
+        torch.manual_seed(seed)
+        text = model.generate(ids, max_new_tokens=8, bad_words_ids=[[word] for word in range(20, VOCAB)], **kwargs)
+        assert torch.equal(torch.cat(streamer.ids, 1), text[:, 4:]) and streamer.ended
+        moved = moved or bool(action.moved[text[:, 4:]].any())
+    assert moved
 
 
 # --- Refusals --------------------------------------------------------------------------------------------------------
@@ -531,8 +553,8 @@ def test_what_a_decoding_method_gets_too_late_is_refused() -> None:
     for kwargs, message in cases:
         with pytest.raises(EquiLMError, match=message):
             model.generate(ids, custom_generate=method, max_new_tokens=2, **kwargs)
+    toy: Any = toy_model("t5")
     with pytest.raises(EquiLMError, match="encoder_outputs"):
-        toy: Any = toy_model("t5")
         toy.generate(TOY_PROMPT, custom_generate=symmetrized_decoding(toy_action("d2")), max_new_tokens=2)
 
 
@@ -544,7 +566,7 @@ def test_models_that_are_fair_by_themselves_are_refused_but_for_their_plain_mode
     with pytest.raises(EquiLMError, match="fair by itself"):
         symmetrized_log_prob(fair, ids, ids, fair.action)
     with pytest.raises(EquiLMError, match="fair by itself"):
-        fair.generate(ids, custom_generate=symmetrized_decoding(fair.action))
+        fair.generate(ids, custom_generate=symmetrized_decoding(fair.action), max_new_tokens=2)
     with fair.plain():
         assert torch.equal(generate(fair, ids, fair.action), generate(base, ids, fair.action))
         scores = symmetrized_log_prob(fair, ids, ids, fair.action)

@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
 
 from equilm.demographics import DemographicAxis
@@ -22,8 +23,12 @@ ACTIONS = {name: TextAction(axis) for name, axis in AXES.items()}
 ACTIONS["product"] = TextAction([AXES["two"], AXES["three"]])
 ACTIONS["built-in"] = TextAction(["gender", "race3", "orientation"])
 
-_cases = st.sampled_from([str, str.lower, str.upper, str.title, str.capitalize, str.swapcase])
-_glue = st.sampled_from(["", " ", "  ", "\n", "'s", "’", "-", "_", "1", ".", "\u0301", "\u00ad", "\u200d", "\ufe0f", "😀"])
+_cases: st.SearchStrategy[Callable[[str], str]] = st.sampled_from(
+    [str, str.lower, str.upper, str.title, str.capitalize, str.swapcase]
+)
+_glue = st.sampled_from(
+    ["", " ", "  ", "\n", "'s", "’", "-", "_", "1", ".", "\u0301", "\u00ad", "\u200d", "\ufe0f", "😀"]
+)
 
 
 def _phrases(action: TextAction) -> list[str]:
@@ -34,7 +39,7 @@ def _text(action: TextAction) -> st.SearchStrategy[str]:
     """Words and phrases of the lists in any case, whole and in pieces, amid anything."""
     phrases = _phrases(action)
     words = st.sampled_from([*phrases, *(word for phrase in phrases for word in phrase.split())])
-    cased = st.builds(lambda word, change: str(change(word)), words, _cases)
+    cased = st.builds(lambda word, change: change(word), words, _cases)
     anything = st.text(st.characters(), max_size=4)  # lone surrogates too
     return st.lists(st.one_of(cased, _glue, anything), max_size=12).map("".join)
 
@@ -59,32 +64,26 @@ def test_it_is_a_group_action_on_prompts_with_continuations(data: st.DataObject,
     once = action.act_on_continuation(prompt, continuation, h)
     assert action.act_on_continuation(action.act(prompt, h), once, g) == both
     assert action.act_on_continuation(prompt, continuation, 0) == continuation
-    if continuation and not re.match(word_character(), continuation) and not _crosses(action, prompt, continuation):
-        assert action.act(prompt, h) + once == action.act(text, h)
-
-
-def _crosses(action: TextAction, prompt: str, continuation: str) -> bool:
-    """Whether a phrase of two words could lie across the boundary."""
-    return any(" " in phrase for phrase in _phrases(action)) and continuation[0].isspace()
+    for before, after in ((prompt + ",", continuation), (prompt, "," + continuation)):  # no word crosses a comma
+        parts = action.act(before, h), action.act_on_continuation(before, after, h)
+        assert "".join(parts) == action.act(before + after, h)
 
 
 # Letters whose cases are odd, marks, and what stands between words: few, so that lists often collide.
-_letters = "aAbßẞsSıiİIǆǅΣσς\u0301िक"
-_word = st.text(_letters, min_size=1, max_size=2)
-_phrase = st.lists(_word, min_size=1, max_size=3).flatmap(
-    lambda words: st.lists(st.sampled_from([" ", " ", "-", "'"]), min_size=len(words) - 1, max_size=len(words) - 1).map(
-        lambda spaces: "".join(part for pair in zip(words, [*spaces, ""], strict=True) for part in pair)
-    )
-)
+_letters = "aAbcßẞsSıiİIǆǅΣσς\u0301"
+_word = st.builds(str.__add__, st.sampled_from("abcdßsıiǆσ"), st.text(_letters, min_size=1, max_size=3))
+_phrase = st.builds("{}{}{}".format, _word, st.sampled_from(" -'"), _word)
 
 
+@settings(suppress_health_check=[HealthCheck.filter_too_much])  # many lists have to be refused
 @given(data=st.data(), size=st.integers(2, 4), lists=st.integers(1, 2))
 def test_any_lists_are_refused_or_make_a_group_action(data: st.DataObject, size: int, lists: int) -> None:
-    phrases = data.draw(st.lists(_phrase, min_size=size * lists, max_size=size * lists, unique_by=str.casefold))
+    one = data.draw(st.sampled_from([_word, _phrase, _word | _phrase]))
+    phrases = data.draw(st.lists(one, min_size=size * lists, max_size=size * lists, unique_by=str.casefold))
     try:
         action = TextAction(DemographicAxis("any", [phrases[i : i + size] for i in range(0, len(phrases), size)]))
     except EquiLMError:
-        assume(False)
+        reject()
     pieces = st.one_of(st.sampled_from(phrases), _word, st.sampled_from([" ", "  ", "-", "'"]))
     text = "".join(data.draw(st.lists(pieces, max_size=10)))
     text = data.draw(_cases)(text)
@@ -168,6 +167,11 @@ def test_written_forms() -> None:
         ("Gay Black Man", "iPhone User"),
         ("GAY BLACK MAN", "IPHONE USER"),
     ]
+    assert written_forms(["gay man", "lesbian"]) == [
+        ("gay man", "lesbian"),
+        ("Gay man", "Lesbian"),  # "Gay Man" would be "Lesbian" too
+        ("GAY MAN", "LESBIAN"),
+    ]
     assert written_forms(["男", "女"]) == [("男", "女")]
     assert written_forms(["a", "b"]) == [("a", "b"), ("A", "B")]
 
@@ -179,7 +183,7 @@ def test_groups() -> None:
     assert ACTIONS["product"].orbit("he: White")[:3] == ["he: White", "he: Asian", "he: Black"]
     assert ACTIONS["product"].stabilizer("he") == [0, 1, 2]
     assert ACTIONS["product"].stabilizer("Asian") == [0, 3]
-    with pytest.raises(EquiLMError, match="6 is no element"):
+    with pytest.raises(EquiLMError, match="6 is not an element"):
         ACTIONS["product"].act("he", 6)
 
 
@@ -190,17 +194,17 @@ def test_groups() -> None:
         ([("queer", "LGBT")], r"'LGBT' is one way to write"),
         ([("男", "woman")], r"'男' is one way to write"),
         ([("ı", "i")], r"'I' is one way to write \['I', 'I'\]"),
-        ([("ısı", "b"), ("isi", "d")], r"'ISI' is one way to write \['ISI', 'D'\] and also one of \['ISI', 'B'\]"),
+        ([("ısı", "bo"), ("isi", "do")], r"'ISI' is one way to write \['ISI', 'DO'\] and also one of \['ISI', 'BO'\]"),
         ([("C++", "C")], r"'C\+\+' begins or ends"),
         ([("'tis", "it")], r"\"'tis\" begins or ends"),
         ([("a  b", "c d")], r"'a  b' has other white space"),
         ([("a\tb", "c d")], r"'a\\tb' has other white space"),
         ([("gay man", "straight man"), ("man", "woman")], r"'gay man' and 'man' can overlap"),
-        ([("man", "woman"), ("man of God", "woman of God")], r"'man of God' and 'man' can overlap"),
+        ([("man", "woman"), ("man of God", "woman of God")], r"'man' and 'man of God' can overlap"),
         ([("a b", "c d"), ("b e", "f h")], r"'a b' and 'b e' can overlap"),
-        ([("a b a", "c")], r"'a b a' and 'a b a' can overlap"),
-        ([("mother-in-law", "x"), ("mother", "father")], r"'mother-in-law' and 'mother' can overlap"),
-        ([("x'y", "z"), ("y", "w")], r"\"x'y\" and 'y' can overlap"),
+        ([("a b a", "see")], r"'a b a' and 'a b a' can overlap"),
+        ([("mother-in-law", "ex"), ("mother", "father")], r"'mother-in-law' and 'mother' can overlap"),
+        ([("x'yo", "zz"), ("yo", "ww")], r"\"x'yo\" and 'yo' can overlap"),
     ],
 )
 def test_refusals(words: list[tuple[str, ...]], message: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +20,17 @@ AXES = {"two": (GENDER,), "three": (RACE,), "product": (GENDER, RACE)}
 
 # X: whole words, no words, words that the continuation goes on with, no text at all.
 PROMPTS = ["The man", "The wo", "a Black", "A Black woman said", "It was a", "The steward", "she ", ""]
-ENDINGS = [" saw the man", "man left", "hood", "ess was White", "es", "", "he asked: Asian?", " Black man, she", "\ud800"]
+ENDINGS = [
+    " saw a man",
+    "man left",
+    "hood",
+    "ess was White",
+    "es",
+    "",
+    "he asked: Asian?",
+    " Black man, she",
+    "\ud800",
+]
 
 
 def _law(prompt: str) -> dict[str, float]:
@@ -45,20 +55,32 @@ def _echo(prompts: Sequence[Any], **_: Any) -> list[str]:
     return [f" [{prompt}] she, Black" for prompt in prompts]
 
 
+class _Recorder:
+    """A generator that always says the same, and keeps what it was sent."""
+
+    def __init__(self, answer: str = ""):
+        self.answer = answer
+        self.sent: list[Any] = []
+
+    def __call__(self, prompts: Sequence[Any]) -> list[str]:
+        self.sent += prompts
+        return [self.answer] * len(prompts)
+
+
 def _wrapped_law(symmetrizer: TextSymmetrizer, prompt: str) -> dict[str, float]:
     """Q(·|X) as `wrap` samples it: for every draw of g, P's whole law is sent through."""
-    law: Counter[str] = Counter()
+    law: dict[str, float] = defaultdict(float)
     order = symmetrizer.action.group.order
     drawn = set()
     for seed in range(200):  # until each element has come once
-        sent: list[str] = []
-        probe = symmetrizer.wrap(lambda prompts, sent=sent: sent.extend(prompts) or [""])
+        engine = _Recorder()
+        probe = symmetrizer.wrap(engine)
         _, (element,) = probe([prompt], return_elements=True, draw_seed=seed)
         if element in drawn:
             continue
         drawn.add(element)
-        for text, probability in _law(sent[0]).items():
-            (back,) = symmetrizer.wrap(lambda prompts, text=text: [text])([prompt], draw_seed=seed)
+        for text, probability in _law(engine.sent[0]).items():
+            (back,) = symmetrizer.wrap(_Recorder(text))([prompt], draw_seed=seed)
             law[back] += probability / order
     assert len(drawn) == order
     return law
@@ -106,7 +128,7 @@ def test_where_prompt_and_continuation_meet(prompt: str, answers: dict[str, str]
 def test_an_answer_may_begin_a_new_text() -> None:
     symmetrizer = TextSymmetrizer(GENDER)
     for continues, expected in ((True, {"he"}), (None, {"he"}), (False, {"he", "she"})):
-        fair = symmetrizer.wrap(lambda prompts: ["he"] * len(prompts), continues=continues)
+        fair = symmetrizer.wrap(_Recorder("he"), continues=continues)
         assert set(fair(["Who"] * 40)) == expected
 
 
@@ -116,13 +138,11 @@ def test_an_answer_may_begin_a_new_text() -> None:
     seed=st.integers(),
 )
 def test_no_continuation_is_too_odd(prompts: list[str], ending: str, seed: int) -> None:
-    fair = TextSymmetrizer((GENDER, RACE)).wrap(lambda sent: [ending] * len(sent))
+    fair = TextSymmetrizer((GENDER, RACE)).wrap(_Recorder(ending))
     assert len(fair(prompts, draw_seed=seed)) == len(prompts)
 
 
-@given(
-    seed=st.integers(0, 2**32), axes=st.sampled_from(sorted(AXES)), prompt=st.sampled_from(PROMPTS), data=st.data()
-)
+@given(seed=st.integers(0, 2**32), axes=st.sampled_from(sorted(AXES)), prompt=st.sampled_from(PROMPTS), data=st.data())
 def test_same_seed_same_text(seed: int, axes: str, prompt: str, data: st.DataObject) -> None:
     symmetrizer = TextSymmetrizer(AXES[axes])
     action = symmetrizer.action
@@ -148,10 +168,10 @@ def test_same_seed_same_text_by_exactly_the_swap_if_the_prompt_names_every_axis(
 @pytest.mark.parametrize("prompt", ["A Black woman", "A Asian man", "neutral"])
 def test_elements_are_uniform_and_independent(prompt: str) -> None:
     symmetrizer = TextSymmetrizer((GENDER, RACE), seed=0)
-    sent: list[str] = []
-    fair = symmetrizer.wrap(lambda prompts: sent.extend(prompts) or [""] * len(prompts))
+    engine = _Recorder()
+    fair = symmetrizer.wrap(engine)
     _, elements = fair([prompt] * 1800, n=2, return_elements=True)
-    assert sent == [symmetrizer.action.act(prompt, g) for row in elements for g in row]
+    assert engine.sent == [symmetrizer.action.act(prompt, g) for row in elements for g in row]
     pairs = Counter(map(tuple, elements))
     assert len(pairs) == 36
     assert sum((count - 50) ** 2 / 50 for count in pairs.values()) < 67  # χ², 35 degrees of freedom, p = 0.001
@@ -181,33 +201,28 @@ def test_one_call_and_arguments_pass_through() -> None:
 
     def generate(prompts: list[str], *args: Any, **kwargs: Any) -> list[str]:
         calls.append((len(prompts), args, kwargs))
-        return [f"{i}" for i in range(len(prompts))]
+        return [f"{prompt}{i}" for i, prompt in enumerate(prompts)]
 
     fair = TextSymmetrizer(["gender", "race3"]).wrap(generate)
-    assert fair(["a", "b"], 0.5, n=3, temperature=2, seed=1) == [["0", "1", "2"], ["3", "4", "5"]]
-    assert fair(["a", "b"]) == ["0", "1"]
-    assert fair(["a"], n=1) == [["0"]]
+    assert fair(["a", "b"], 0.5, n=3, temperature=2, seed=1) == [["a0", "a1", "a2"], ["b3", "b4", "b5"]]
+    assert fair(["a", "b"]) == ["a0", "b1"]
+    assert fair(["a"], n=1) == [["a0"]]
     assert fair([]) == []
     assert calls == [(6, (0.5,), {"temperature": 2, "seed": 1}), (2, (), {}), (1, (), {}), (0, (), {})]
 
 
 CHAT: list[dict[str, Any]] = [
     {"role": "system", "content": "You are a man."},
-    {"role": "user", "name": "man", "content": [{"type": "text", "text": "He?"}, {"type": "image", "url": "man.png"}]},
+    {"role": "user", "name": "man", "content": [{"type": "text", "text": "He?"}, {"type": "image", "text": "man"}]},
     {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "man"}}]},
     {"role": "tool", "content": "The Steward"},
 ]
 
 
 def test_chat_messages() -> None:
-    sent: list[Any] = []
-
-    def generate(chats: list[Any]) -> list[str]:
-        sent.extend(chats)
-        return ["she and I"] * len(chats)
-
+    engine = _Recorder("she and I")
     copy = map_texts(CHAT, str)
-    texts, elements = TextSymmetrizer(GENDER, seed=0).wrap(generate)([CHAT] * 20, return_elements=True)
+    texts, elements = TextSymmetrizer(GENDER, seed=0).wrap(engine)([CHAT] * 20, return_elements=True)
     assert copy == CHAT  # what was given is not changed
     swapped = [
         {"role": "system", "content": "You are a woman."},
@@ -215,23 +230,22 @@ def test_chat_messages() -> None:
         CHAT[2],
         {"role": "tool", "content": "The Stewardess"},
     ]
-    assert sent == [swapped if g else CHAT for g in elements]
+    assert engine.sent == [swapped if g else CHAT for g in elements]
     assert texts == ["he and I" if g else "she and I" for g in elements]
     assert set(elements) == {0, 1}
 
 
 def test_a_chat_without_any_text() -> None:
-    fair = TextSymmetrizer(GENDER).wrap(lambda chats: [str(chat) for chat in chats])
-    assert fair([[CHAT[2]], []]) == [str([CHAT[2]]), "[]"]
+    engine = _Recorder()
+    fair = TextSymmetrizer(GENDER).wrap(engine)
+    assert fair([[CHAT[2]], []]) == ["", ""]
+    assert engine.sent == [[CHAT[2]], []]
 
 
 def test_a_reply_that_continues_the_last_message() -> None:
     chat = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "The wo"}]
     symmetrizer = TextSymmetrizer(GENDER, seed=0)
-    texts = [
-        set(symmetrizer.wrap(lambda chats: ["man"] * len(chats), continues=continues)([chat] * 20))
-        for continues in (True, None)
-    ]
+    texts = [set(symmetrizer.wrap(_Recorder("man"), continues=continues)([chat] * 20)) for continues in (True, None)]
     assert texts == [{"man"}, {"man", "woman"}]
 
 
@@ -247,7 +261,7 @@ def test_async() -> None:
     symmetrizer = TextSymmetrizer((GENDER, RACE))
     awaited = asyncio.run(symmetrizer.wrap(generate)(["The man"], n=2, draw_seed=1, return_elements=True, end=""))
     assert awaited == symmetrizer.wrap(_echo)(["The man"], n=2, draw_seed=1, return_elements=True)
-    arguments = ["The man"], [" saw the man"]
+    arguments = ["The man"], [" saw a man"]
     assert asyncio.run(symmetrizer.log_prob(score, *arguments)) == symmetrizer.log_prob(_score, *arguments)
 
 
@@ -260,9 +274,7 @@ def test_log_prob_asks_once_and_only_for_what_differs() -> None:
 
     symmetrizer = TextSymmetrizer((GENDER, RACE))
     scores = symmetrizer.log_prob(score, ["man", "nurse", "woman of"], [" he", " and", " men"])
-    assert calls == [
-        [("man", " he"), ("woman", " she"), ("nurse", " and"), ("woman of", " men"), ("man of", " men")]
-    ]
+    assert calls == [[("man", " he"), ("woman", " she"), ("nurse", " and"), ("woman of", " men"), ("man of", " men")]]
     assert scores == pytest.approx([math.log(0.5), -4.0, -8.0 + math.log(0.5)])
     assert symmetrizer.log_prob(lambda prompts, _: [-math.inf] * len(prompts), ["man"], ["x"]) == [-math.inf]
     assert symmetrizer.log_prob(lambda prompts, _: [-5000.0] * len(prompts), ["man"], ["x"]) == [-5000.0]
@@ -297,7 +309,7 @@ def test_refusals(call: Any, message: str) -> None:
 
 def test_log_prob_refusals() -> None:
     symmetrizer = TextSymmetrizer(GENDER)
-    with pytest.raises(EquiLMError, match="Expected 1 results.*got 2"):
+    with pytest.raises(EquiLMError, match=r"Expected 1 results.*got 2"):
         symmetrizer.log_prob(_score, ["The man"], ["a", "b"])
-    with pytest.raises(EquiLMError, match="Expected 2 results.*got 1"):
+    with pytest.raises(EquiLMError, match=r"Expected 2 results.*got 1"):
         symmetrizer.log_prob(lambda prompts, continuations: [0.0], ["The man"], ["a"])
