@@ -110,6 +110,23 @@ def draw_frame(action: TokenAction, candidates: Tensor, rows_per_prompt: int, fa
     return Frame(action, candidates.int().argmax(1).repeat_interleave(rows_per_prompt))
 
 
+def leave_output(result: Any, texts: Frame, rows: Frame) -> Any:
+    """What ``generate`` returned, ids or a `ModelOutput`, in the user's words; caches are left to the caller.
+
+    Args:
+        result: ids of shape ``(returned rows, length)``, or an output with sequences, scores and logits.
+        texts: the frame of the returned rows.
+        rows: the frame of the rows that the search ran on: with beams, all of them.
+    """
+    if isinstance(result, Tensor):
+        return texts.leave(result)
+    result["sequences"] = texts.leave(result["sequences"])
+    for name in ("scores", "logits"):
+        if result.get(name) is not None:
+            result[name] = tuple(rows.leave_logits(step) for step in result[name])
+    return result
+
+
 class UserFrameProcessor(LogitsProcessor):
     """Shows a user's logits processor the user's words, while generation goes on in canonical ones."""
 

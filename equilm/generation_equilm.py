@@ -33,6 +33,7 @@ from .frames import (
     UserFrameStreamer,
     canonical_elements,
     draw_frame,
+    leave_output,
 )
 
 
@@ -107,6 +108,8 @@ class FairGenerationMixin(GenerationMixin):
         warn_unchecked("The stopping criterion", stopping_criteria or (), EQUIVARIANT_CRITERIA)
         if prefix_allowed_tokens_fn is not None:
             warn_unchecked("prefix_allowed_tokens_fn", (prefix_allowed_tokens_fn,), ())
+        if kwargs.get("custom_generate") is not None:
+            warn_unchecked("custom_generate of type", (kwargs["custom_generate"],), ())
 
         ids = self._prompt(inputs, kwargs, settings)
         attention_mask = kwargs.get("attention_mask")
@@ -143,8 +146,10 @@ class FairGenerationMixin(GenerationMixin):
             streamer=streamer and UserFrameStreamer(streamer, rows),
             **kwargs,
         )
-        texts = shared.repeat(returned) if beams > 1 else rows
-        return texts.leave(result) if isinstance(result, Tensor) else _leave_output(result, texts, rows)
+        output = leave_output(result, shared.repeat(returned) if beams > 1 else rows, rows)
+        if not isinstance(output, Tensor) and output.get("past_key_values") is not None:
+            rows.leave_cache(output["past_key_values"])
+        return output
 
     def _prompt(self, inputs: Tensor | None, kwargs: dict[str, Any], settings: GenerationConfig) -> Tensor:
         ids = kwargs.pop("input_ids", None) if inputs is None else inputs
@@ -188,15 +193,3 @@ def _user_frame_prefix(
         return frame.enter(torch.as_tensor(user_ids, device=sent.device)[None])[0].tolist()
 
     return in_user_frame
-
-
-def _leave_output(output: Any, texts: Frame, rows: Frame) -> ModelOutput:
-    output.sequences = texts.leave(output.sequences)
-    for name in ("scores", "logits"):
-        steps = output.get(name)
-        if steps is not None:
-            output[name] = tuple(rows.leave_logits(step) for step in steps)
-    cache = output.get("past_key_values")
-    if cache is not None:
-        rows.leave_cache(cache)
-    return output

@@ -18,7 +18,7 @@ from transformers.utils.generic import ModelOutput
 
 from .actions import TokenAction
 from .errors import EquiLMError
-from .frames import Frame, UserFrameStreamer, canonical_elements
+from .frames import Frame, UserFrameStreamer, canonical_elements, leave_output
 from .generation_equilm import FairGenerationMixin
 
 Generated: TypeAlias = Tensor | ModelOutput
@@ -94,7 +94,7 @@ def symmetrized_generate(
         **{**generate_kwargs, **tensors},
     )
     texts = drawn.repeat(returned) if beams > 1 else drawn
-    output = _leave(result, texts, drawn.repeat(beams))
+    output = _without_cache(leave_output(result, texts, drawn.repeat(beams)))
     return (output, texts.elements) if return_elements else output
 
 
@@ -130,7 +130,7 @@ def symmetrized_decoding(action: TokenAction, *, generator: torch.Generator | No
         rows = drawn.repeat(beams)
         streamer = streamer and UserFrameStreamer(streamer, rows)
         result = getattr(model, _LOOPS[mode])(rows.enter(input_ids), streamer=streamer, **arguments)
-        return _leave(result, drawn.repeat(returned) if beams > 1 else drawn, rows)
+        return _without_cache(leave_output(result, drawn.repeat(returned) if beams > 1 else drawn, rows))
 
     return decode
 
@@ -238,12 +238,8 @@ def _draw(action: TokenAction, ids: Tensor, mask: Tensor | None, generator: torc
     return Frame(action, products[drawn, canonical].to(ids.device))
 
 
-def _leave(result: Generated, texts: Frame, rows: Frame) -> Generated:
-    """What was generated in the user's words; ``texts`` for the returned texts, ``rows`` for the rows of the search."""
-    if isinstance(result, Tensor):
-        return texts.leave(result)
-    fields = {name: value for name, value in result.items() if name != "past_key_values"}
-    fields["sequences"] = texts.leave(fields["sequences"])
-    for name in fields.keys() & {"scores", "logits"}:
-        fields[name] = tuple(rows.leave_logits(step) for step in fields[name])
-    return type(result)(**fields)
+def _without_cache(output: Generated) -> Generated:
+    """The cache fits only the permuted text."""
+    if isinstance(output, Tensor):
+        return output
+    return type(output)(**{name: value for name, value in output.items() if name != "past_key_values"})

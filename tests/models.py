@@ -9,6 +9,7 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
+    Lfm2Config,
     LlamaConfig,
     MistralConfig,
     OPTConfig,
@@ -66,11 +67,14 @@ def _config(architecture: str) -> PreTrainedConfig:
             sizes = {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48, "num_hidden_layers": 2}
             heads: dict[str, Any] = {"num_attention_heads": 4, "max_position_embeddings": 256, "init_std": 0.4}
             return OPTConfig(vocab_size=VOCAB, **sizes, **heads, **SPECIAL)
+        case "lfm2":  # a hybrid of short convolutions, whose cache holds states, and attention
+            layers = ["conv", "full_attention"]
+            return Lfm2Config(**{**_SIZES, "block_auto_adjust_ff_dim": False}, layer_types=layers, conv_L_cache=3)
         case _:
             raise ValueError(architecture)
 
 
-ARCHITECTURES = ("gpt2", "llama", "qwen2", "qwen3", "gemma2", "gemma3", "mistral", "opt")
+ARCHITECTURES = ("gpt2", "llama", "qwen2", "qwen3", "gemma2", "gemma3", "mistral", "opt", "lfm2")
 
 # Lists of token ids, one list of lists for each axis: orders 2, 3 and 4, and a product of orders 2 and 3.
 AXES: dict[str, list[list[list[int]]]] = {

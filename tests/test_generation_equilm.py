@@ -287,6 +287,21 @@ def test_prefix_function_sees_and_answers_in_the_users_words() -> None:
         assert all(sent == ids[batch_id].tolist() for batch_id, sent in seen)
 
 
+def test_a_custom_decoding_method_is_warned_about_and_gets_the_canonical_text() -> None:
+    model = wrap(tiny_model("llama"), AXES["d3"])
+    texts = []
+
+    def decode(model: Any, input_ids: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        texts.append(input_ids)
+        return input_ids
+
+    for prompt in ([[3, 12, 30]], [[3, 10, 30]]):
+        with pytest.warns(EquiLMWarning, match="custom_generate of type function sees token ids"):
+            text = generate(model, torch.tensor(prompt), custom_generate=decode)
+        assert text.tolist() == prompt
+    assert torch.equal(*texts)
+
+
 def test_relaxed_generation_is_the_base_loop_on_the_relaxed_logits() -> None:
     model = wrap(tiny_model("llama"), AXES["d2"], general_ids=[13, 30], relaxed=True)
     ids = text = torch.tensor([[3, 11, 30]])

@@ -28,7 +28,7 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from equilm import EquiLMError, symmetrized_generate, symmetrized_log_prob
+from equilm import EquiLMError, EquiLMWarning, symmetrized_generate, symmetrized_log_prob
 from equilm.actions import TokenAction
 from equilm.sampling import symmetrized_decoding
 
@@ -565,7 +565,7 @@ def test_models_that_are_fair_by_themselves_are_refused_but_for_their_plain_mode
         symmetrized_generate(fair, ids, fair.action)
     with pytest.raises(EquiLMError, match="fair by itself"):
         symmetrized_log_prob(fair, ids, ids, fair.action)
-    with pytest.raises(EquiLMError, match="fair by itself"):
+    with pytest.warns(EquiLMWarning, match="custom_generate"), pytest.raises(EquiLMError, match="fair by itself"):
         fair.generate(ids, custom_generate=symmetrized_decoding(fair.action), max_new_tokens=2)
     with fair.plain():
         assert torch.equal(generate(fair, ids, fair.action), generate(base, ids, fair.action))
