@@ -1,6 +1,5 @@
 """`equilm demo`: the paper's prompts continued by the plain model, EquiLM and R-EquiLM, with the gap of eq. 4."""
 
-import textwrap
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -123,6 +122,5 @@ def run(
 
 
 def _row(name: str, text: str) -> str:
-    return textwrap.shorten(f"{name:>9} | {text}".replace("  ", "\N{NO-BREAK SPACE}" * 2), 110).replace(
-        "\N{NO-BREAK SPACE}", " "
-    )
+    line = f"{name:>9} | {text}"
+    return line if len(line) <= 110 else f"{line[:109]}…"

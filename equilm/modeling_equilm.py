@@ -294,7 +294,8 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
         cache = kwargs["past_key_values"]
         copies = self.action.orbit(input_ids)  # (|G|, B, T)
         rows = self._rows(copies, per_text, cache)  # n distinct rows serve |G|·B contexts
-        split = self._shared_prefix(copies, rows, per_text, cache, logits_to_keep)
+        whole = kwargs.get("output_hidden_states") or kwargs.get("output_attentions")  # of all tokens, not of the rest
+        split = 0 if whole else self._shared_prefix(copies, rows, per_text, cache, logits_to_keep)
         if split > 0:
             rest = input_ids.shape[1] - split
             start = {name: value[:, : value.shape[1] - rest] for name, value in per_text.items()}

@@ -19,8 +19,9 @@ def has_linear_head(model: PreTrainedModel) -> bool:
     head, decoder = model.get_output_embeddings(), model.get_decoder()
     if not is_plain_linear(head) or decoder is model or head.weight.is_meta:
         return False
+    own = torch.Generator().manual_seed(0)  # the global one is the user's
     # Large, so that a soft cap shows.
-    hidden = 100 * torch.randn(1, 3, head.in_features, dtype=head.weight.dtype, device=head.weight.device)
+    hidden = 100 * torch.randn(1, 3, head.in_features, generator=own).to(head.weight)
     outputs = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
     ids = torch.zeros(1, 3, dtype=torch.int64, device=model.device)
     try:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from models import ARCHITECTURES, AXES, EOS, PAD, VOCAB, random_ids, tiny_model, wrap
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, DynamicCache
 
 from equilm import EquiLMConfig, EquiLMError, EquiLMForCausalLM
 from equilm.testing import assert_equivariant, equivariance_errors, log_prob_gap
@@ -155,6 +155,22 @@ def test_hidden_states_and_attentions_are_the_unpermuted_rows() -> None:
         torch.testing.assert_close(ours, theirs)
     for ours, theirs in zip(fair.attentions, plain.attentions, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_hidden_states_cover_a_prefix_that_would_otherwise_run_by_itself() -> None:
+    model = wrap(tiny_model("llama"))
+    ids = torch.cat([random_ids(1, 60).clamp(min=30), torch.tensor([[10, 3]])], 1)
+    cache: Any = DynamicCache()
+    with torch.no_grad():
+        output = model(input_ids=ids, past_key_values=cache, logits_to_keep=1, output_hidden_states=True)
+    assert output.hidden_states is not None and output.hidden_states[0].shape[:2] == (1, 62)
+
+
+def test_wrapping_leaves_the_random_state_alone() -> None:
+    base = tiny_model("llama")
+    state = torch.get_rng_state()
+    wrap(base)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_plain_switches_fairness_off_inside_only() -> None:
