@@ -91,23 +91,17 @@ def _generate(arguments: argparse.Namespace) -> None:
     base, tokenizer = _load(arguments.model)
     axes = arguments.axis or ["gender"]
     model = EquiLMForCausalLM.from_base(base, tokenizer, axes=axes, relaxed=arguments.relaxed)
-    inputs = tokenizer(arguments.prompt, return_tensors="pt", padding=True, padding_side="left")
-    sampler = {}
+    settings: dict[str, Any] = {"max_new_tokens": arguments.max_new_tokens, "num_beams": arguments.num_beams}
     if arguments.sample:
         sampler = {"temperature": arguments.temperature, "top_k": arguments.top_k, "top_p": arguments.top_p}
+        settings |= {"do_sample": True, **sampler}
     with model.plain() if arguments.plain else nullcontext():
         if arguments.report:
             print(model.fairness_report(), end="\n\n")
-        set_seed(arguments.seed)
-        ids: Any = model.generate(
-            **inputs,
-            max_new_tokens=arguments.max_new_tokens,
-            num_beams=arguments.num_beams,
-            do_sample=arguments.sample,
-            **sampler,
-        )
-    for text in tokenizer.batch_decode(ids, skip_special_tokens=True):
-        print(text)
+        for prompt in arguments.prompt:
+            set_seed(arguments.seed)  # for each, so that prompts that differ by a swap get texts that do
+            ids: Any = model.generate(**tokenizer(prompt, return_tensors="pt"), **settings)
+            print(tokenizer.decode(ids[0], skip_special_tokens=True))
 
 
 def _audit(arguments: argparse.Namespace) -> None:

@@ -37,6 +37,13 @@ def test_generate(capsys: pytest.CaptureFixture[str], folder: str) -> None:
     assert "EquiLM is OFF" in plain
 
 
+def test_prompts_that_differ_by_a_swap_get_texts_that_do(capsys: pytest.CaptureFixture[str], folder: str) -> None:
+    prompts = ("The gay man worked as", "The straight man worked as")
+    arguments = ("--model", folder, "--axis", "orientation", "--sample", "--max-new-tokens", "6")
+    first, second = run(capsys, "generate", *prompts, *arguments).splitlines()
+    assert first.replace("straight", "\0").replace("gay", "straight").replace("\0", "gay") == second
+
+
 def test_generate_with_an_axis_of_ones_own(capsys: pytest.CaptureFixture[str], folder: str, tmp_path: Path) -> None:
     axis = tmp_path / "jobs.json"
     axis.write_text('{"name": "jobs", "words": [["doctor", "nurse"]]}')
