@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation import logits_process as processors
 from transformers.generation import stopping_criteria as criteria
 
@@ -92,6 +92,20 @@ def check_settings(
     if config.stop_strings is not None and tokenizer is not None:
         stop_strings = [config.stop_strings] if isinstance(config.stop_strings, str) else config.stop_strings
         _check_stop_strings(stop_strings, action, tokenizer)
+
+
+def check_table(model: PreTrainedModel, action: TokenAction) -> None:
+    """Refuse a table for a vocabulary of another size than the model's.
+
+    Raises:
+        EquiLMError: names both sizes.
+    """
+    vocab_size = model.config.get_text_config().vocab_size
+    if action.vocab_size != vocab_size:
+        raise EquiLMError(
+            f"The table permutes {action.vocab_size} tokens, but {type(model).__name__} has {vocab_size}. Build it "
+            f"with VocabularyAction.from_axes(axes, tokenizer, vocab_size={vocab_size})."
+        )
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, coverage: Sequence[dict[str, Any]]) -> None:

@@ -68,7 +68,7 @@ class Frame:
 
     def _renumber(self, cache: OrbitCache, elements: Tensor) -> None:
         group, branches = self.action.group, branches_of(cache)
-        products = torch.tensor([[group.compose(g, u) for u in group.elements] for g in group.elements])  # (|G|, |G|)
+        products = torch.tensor(group.multiplication_table())  # (|G|, |G|)
         sources = products.to(branches.device)[:, elements.to(branches.device)]  # (|G|, rows): g·u_r
         cache.assign(branches.gather(0, sources))
 

@@ -129,7 +129,7 @@ class FairGenerationMixin(GenerationMixin):
         if negative is not None and self.action.moved.to(negative.device)[negative].any():
             raise EquiLMError("negative_prompt_ids holds equality words, which cannot be fair. Leave them out of it.")
         candidates = canonical_elements(self.action, ids, attention_mask)
-        canonical = Frame(self.action, candidates.int().argmax(1))  # (B,): any candidate leads to the same text
+        canonical = draw_frame(self.action, candidates, 1, fair_ties=False)  # any candidate leads to the same text
         beams, returned = settings.num_beams or 1, settings.num_return_sequences or 1
         # The beams of a prompt are compared with one another, so they share a way back; samples draw one each.
         shared = draw_frame(self.action, candidates, 1 if beams > 1 else returned, fair_ties)

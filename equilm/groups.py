@@ -36,6 +36,10 @@ class Group(ABC):
         """All elements, the identity first."""
         return range(self.order)
 
+    def multiplication_table(self) -> list[list[int]]:
+        """``table[a][b] == compose(a, b)``."""
+        return [[self.compose(a, b) for b in self.elements] for a in self.elements]
+
     def check_element(self, *elements: int) -> None:
         """Raise an `EquiLMError` for integers that are not elements."""
         for element in elements:

@@ -9,6 +9,7 @@ from transformers import LogitsProcessor, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
 from .actions import TokenAction
+from .decoding_rules import check_table
 from .errors import EquiLMError
 from .modeling_equilm import EquiLMForCausalLM
 from .symmetrize import reynolds
@@ -58,12 +59,7 @@ class EquiLogitsProcessor(LogitsProcessor):
             raise EquiLMError(
                 f"{type(model).__name__} is an encoder-decoder; EquiLogitsProcessor is for causal models."
             )
-        vocab_size = model.config.get_text_config().vocab_size
-        if action.vocab_size != vocab_size:
-            raise EquiLMError(
-                f"The table permutes {action.vocab_size} tokens, but {type(model).__name__} has {vocab_size}. Build it "
-                f"with VocabularyAction.from_axes(axes, tokenizer, vocab_size={vocab_size})."
-            )
+        check_table(model, action)
         action.check()
         self.model = model
         self.relaxed = relaxed

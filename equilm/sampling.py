@@ -17,6 +17,7 @@ from transformers.generation import logits_process as processors
 from transformers.utils.generic import ModelOutput
 
 from .actions import TokenAction
+from .decoding_rules import check_table
 from .errors import EquiLMError
 from .frames import Frame, UserFrameStreamer, canonical_elements, leave_output
 from .generation_equilm import FairGenerationMixin
@@ -221,12 +222,7 @@ def _check_model(model: PreTrainedModel, action: TokenAction) -> None:
         raise EquiLMError(
             f"{type(model).__name__} is fair by itself. Pass its model.language_model, or call within model.plain()."
         )
-    vocab_size = model.config.get_text_config().vocab_size
-    if action.vocab_size != vocab_size:
-        raise EquiLMError(
-            f"The table permutes {action.vocab_size} tokens, but {type(model).__name__} has {vocab_size}. Build it "
-            f"with VocabularyAction.from_axes(axes, tokenizer, vocab_size={vocab_size})."
-        )
+    check_table(model, action)
 
 
 def _draw(action: TokenAction, ids: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Frame:
@@ -234,7 +230,7 @@ def _draw(action: TokenAction, ids: Tensor, mask: Tensor | None, generator: torc
     canonical = canonical_elements(action, ids, mask).int().argmax(1).cpu()  # (rows,)
     group, device = action.group, torch.device("cpu") if generator is None else generator.device
     drawn = torch.randint(group.order, canonical.shape, generator=generator, device=device).cpu()
-    products = torch.tensor([[group.compose(k, u) for u in group.elements] for k in group.elements])  # (|G|, |G|)
+    products = torch.tensor(group.multiplication_table())  # (|G|, |G|)
     return Frame(action, products[drawn, canonical].to(ids.device))
 
 

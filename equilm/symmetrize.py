@@ -48,8 +48,8 @@ def reynolds(outputs: Tensor, action: Action, weights: Tensor | None = None) -> 
         weights = weights.view(*weights.shape, *[1] * (total.ndim - 1))
     for g in group.elements:
         summand = action.act(outputs[g], group.inverse(g))
-        total = total + (summand / group.order if weights is None else summand * weights[g])
-    return total.to(outputs.dtype)
+        total = total + (summand if weights is None else summand * weights[g])
+    return (total / group.order if weights is None else total).to(outputs.dtype)
 
 
 class EquiTuned(nn.Module):

@@ -200,3 +200,12 @@ def test_scores_are_not_changed_in_place() -> None:
     kept = scores.clone()
     EquiLogitsProcessor(base, action)(ids, scores)
     assert torch.equal(scores, kept)
+
+
+def test_another_text_that_is_one_token_longer_is_not_taken_for_a_continuation() -> None:
+    base, model, action = setup("d2")
+    processor = EquiLogitsProcessor(base, action)
+    for ids in (torch.tensor([[3, 10, 30, 40]]), torch.tensor([[5, 12, 31, 41, 42]])):
+        with torch.no_grad():
+            fair = processor(ids, base(input_ids=ids).logits[:, -1])
+            torch.testing.assert_close(fair, model(input_ids=ids).logits[:, -1], atol=1e-5, rtol=0)

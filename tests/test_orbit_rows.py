@@ -101,6 +101,18 @@ def test_the_prefix_before_the_first_equality_word_runs_once() -> None:
     assert shapes[0] == (8, 6)
 
 
+def test_masks_tell_contexts_apart_and_masked_tokens_do_not() -> None:
+    model = wrap(tiny_model("llama"), AXES["d2"])
+    ids, mask = torch.tensor([[3, 30, 10, 4], [3, 30, 10, 4]]), torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])
+    with torch.no_grad():
+        logits = model(input_ids=ids, attention_mask=mask).logits[:, -1]
+        torch.testing.assert_close(logits, full(model)(input_ids=ids, attention_mask=mask).logits[:, -1])
+    assert (logits[0] - logits[1]).abs().max() > 0.1
+    with watched(decoder(model)) as shapes, torch.no_grad():
+        model(input_ids=torch.tensor([[0, 30, 4], [11, 30, 4]]), attention_mask=torch.tensor([[0, 1, 1], [0, 1, 1]]))
+    assert shapes == [(1, 3)]
+
+
 def test_repeating_texts_costs_nothing_and_reordering_drops_what_is_not_needed() -> None:
     model = wrap(tiny_model("llama"), AXES["d2"])
     cache: Any = DynamicCache()

@@ -320,3 +320,9 @@ def test_output_that_is_no_tensor_is_refused() -> None:
 def test_images_that_are_not_square_are_refused() -> None:
     with pytest.raises(EquiLMError, match="quarter turn needs square images, got height 4 and width 5"):
         equi_tune(nn.Identity(), PixelAction(C4), PixelAction(C4))(torch.randn(1, 3, 4, 5))
+
+
+def test_half_precision_is_rounded_once() -> None:
+    outputs = torch.randn(3, 2, 500, dtype=torch.bfloat16)
+    mean = reynolds(outputs, TrivialAction(CyclicGroup(3)))
+    assert torch.equal(mean, (outputs.float().sum(0) / 3).bfloat16())
