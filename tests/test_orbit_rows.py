@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from models import ARCHITECTURES, AXES, PAD, random_ids, tiny_model, wrap
 from torch import Tensor, nn
@@ -136,9 +136,14 @@ def test_repeating_texts_costs_nothing_and_reordering_drops_what_is_not_needed()
     architecture=st.sampled_from(ARCHITECTURES),
     chunks=st.lists(st.integers(1, 4), min_size=1, max_size=4),
 )
+@example(seed=917760, axes="2x3", architecture="llama", chunks=[1, 1, 1])
 @settings(max_examples=60)
 def test_every_fast_path_equals_all_rows(seed: int, axes: str, architecture: str, chunks: list[int]) -> None:
-    model = wrap(tiny_model(architecture), THREE_AXES if axes == "three" else AXES[axes])
+    base = tiny_model(architecture)
+    with torch.no_grad():  # of a trained model's size: with the tests' large weights, rounding alone reaches 1.7e-5
+        for parameter in base.parameters():
+            parameter.mul_(0.25)
+    model = wrap(base, THREE_AXES if axes == "three" else AXES[axes])
     reference = full(model)
     generator = torch.Generator().manual_seed(seed)
     batch, length = 4, 4 + sum(chunks)
