@@ -65,6 +65,7 @@ with accelerator.split_between_processes(list(range(len(ids)))) as mine:
 rows = gather_object(rows)
 if accelerator.is_main_process:
     open(sys.argv[3], "w").write(json.dumps(sorted(rows)))
+accelerator.end_training()  # closes the process group: a process that exits before it is closed may abort
 """
 
 
