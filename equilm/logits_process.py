@@ -9,10 +9,11 @@ from transformers import LogitsProcessor, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
 from .actions import TokenAction
-from .decoding_rules import check_table
+from .adapters import refuse_learned_prompt, transformers_model
 from .errors import EquiLMError
 from .modeling_equilm import EquiLMForCausalLM
 from .symmetrize import reynolds
+from .table_checks import check_table
 
 # How far the scores handed in may be from the processor's own identity row, relative to the largest logit.
 _RELATIVE_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -30,7 +31,7 @@ class EquiLogitsProcessor(LogitsProcessor):
     own `generate` does: one text for one seed, and ties broken by a fair draw.
 
     Args:
-        model: the base model that ``generate`` is called on.
+        model: the base model that ``generate`` is called on, or the ``PeftModel`` with its adapters.
         action: the words mapped to its tokens, a `VocabularyAction`.
         relaxed: R-EquiLM: general words keep the base model's scores.
         attention_mask: shape ``(B, T)``, the mask given to ``generate``; needed for padded prompts.
@@ -53,6 +54,8 @@ class EquiLogitsProcessor(LogitsProcessor):
         relaxed: bool = False,
         attention_mask: Tensor | None = None,
     ):
+        refuse_learned_prompt(model)
+        model = transformers_model(model)
         if isinstance(model, EquiLMForCausalLM):
             raise EquiLMError("An EquiLMForCausalLM is fair by itself: call its generate without EquiLogitsProcessor.")
         if model.config.is_encoder_decoder:

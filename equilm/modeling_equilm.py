@@ -1,36 +1,22 @@
 """EquiLM and R-EquiLM around any causal language model of transformers (paper, section 5.3)."""
 
-import copy
-import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedModel
-from transformers import initialization as init
-from transformers.cache_utils import Cache, StaticCache
+from torch import Tensor
+from transformers import GenerationMixin
+from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from .actions import TokenAction
-from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
-from .generation_equilm import FairGenerationMixin
-from .orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, distinct_rows
-from .projection import has_linear_head, is_plain_linear, project_columns
-from .report import FairnessReport, fairness_report
-from .symmetrize import reynolds
-
-# The models that are switched to plain in this thread or task, by id(); another thread's requests stay fair.
-_PLAIN: ContextVar[frozenset[int]] = ContextVar("plain", default=frozenset())
+from .modeling_equilm_base import EquiLMPreTrainedModel
+from .orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
 
 # Prefilling the shared prefix by itself reads all weights once more, about the price of this many tokens.
 _WORTH_A_PASS = 32
 
 
-class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
+class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
     """A causal language model that treats demographic groups alike: P(gX₂|gX₁) = P(X₂|X₁) (paper, eq. 4).
 
     Everything happens in `forward`: the base model runs on the permuted contexts g·x in one batch; the logits are
@@ -41,186 +27,6 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
         config: an `EquiLMConfig`.
         language_model: the base model to wrap; it is shared and left unchanged. None builds one from the config.
     """
-
-    config_class = EquiLMConfig
-    config: EquiLMConfig
-    base_model_prefix = "language_model"
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _can_compile_fullgraph = True
-
-    permutation: Tensor  # int64, (|G|, V)
-    words: Tensor  # int64, (C,): the M tokens that some g moves, then the general words
-    word_permutation: Tensor  # int64, (|G|, M): the permutation among the moved tokens, by their place in `words`
-
-    _shares_rows = True  # False runs all |G|·B rows, the reference that tests and benchmarks compare with
-    _projects_once = False  # whether the head may be applied to the mean hidden state
-
-    def __init__(self, config: EquiLMConfig, language_model: PreTrainedModel | None = None):
-        super().__init__(config)
-        if language_model is None:
-            language_model = AutoModelForCausalLM.from_config(config.text_config)
-        else:
-            for module in language_model.modules():
-                cast(Any, module)._is_hf_initialized = True  # or post_init would draw new weights for, say, LoRA
-        self.language_model = language_model
-        self._base_arguments = frozenset(inspect.signature(language_model.forward).parameters)
-        self._is_stateful = language_model._is_stateful
-        self.group = config.token_action().group
-        for name, table in self._tables().items():
-            self.register_buffer(name, table.to(language_model.device), persistent=False)
-        self.post_init()
-        self._projects_once = has_linear_head(language_model)
-
-    def _tables(self) -> dict[str, Tensor]:
-        action = self.config.token_action()
-        moved = action.moved.nonzero().flatten()
-        general = torch.tensor(action.general_ids if self.config.relaxed else (), dtype=torch.int64, device="cpu")
-        return {
-            "permutation": action.permutation,
-            "words": torch.cat([moved, general]),
-            "word_permutation": torch.searchsorted(moved, action.permutation[:, moved]),
-        }
-
-    def _init_weights(self, module: nn.Module) -> None:
-        # from_pretrained leaves non-persistent buffers empty; this is its hook to fill them.
-        if module is self:
-            for name, table in self._tables().items():
-                init.copy_(getattr(self, name), table)
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers."""
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with output_loading_info=True, a pair
-        model._projects_once = has_linear_head(model.language_model)  # it had no weights when it was built
-        return loaded
-
-    @classmethod
-    def from_base(
-        cls,
-        model_or_name: PreTrainedModel | str,
-        tokenizer: Any = None,
-        axes: Any = ("gender",),
-        relaxed: bool = False,
-        unmappable: Literal["raise", "skip"] = "skip",
-        **from_pretrained_kwargs: Any,
-    ) -> "EquiLMForCausalLM":
-        """Wrap any causal language model.
-
-        Args:
-            model_or_name: a loaded model, a Hub id or a folder.
-            tokenizer: the model's tokenizer; None loads it from where the model came from.
-            axes: built-in names ("gender", "race", "race3", "orientation"), paths of axis files or `DemographicAxis`
-                objects, one or several; several act as their product.
-            relaxed: R-EquiLM: the axes' general words are left as the base model has them.
-            unmappable: what to do with a word list that the tokenizer cannot carry: "skip" it, or "raise".
-            from_pretrained_kwargs: given to ``from_pretrained`` when the model is loaded by name.
-
-        Returns:
-            The wrapped model, in evaluation mode. `fairness_report` says what is on.
-
-        Raises:
-            EquiLMError: for an unknown axis, lists the tokenizer cannot carry, a tokenizer that does not match the
-                model, or a model that is not a causal language model.
-
-        Example:
-            >>> from equilm import EquiLMForCausalLM
-            >>> model = EquiLMForCausalLM.from_base("HuggingFaceTB/SmolLM2-135M-Instruct")  # doctest: +SKIP
-            >>> model.generate(**tokenizer("The man worked as", return_tensors="pt"))  # doctest: +SKIP
-        """
-        from .loading import load_base
-        from .vocabulary import VocabularyAction
-
-        base, tokenizer = load_base(model_or_name, tokenizer, **from_pretrained_kwargs)
-        vocab_size = base.config.get_text_config().vocab_size
-        action = VocabularyAction.from_axes(axes, tokenizer, vocab_size=vocab_size, unmappable=unmappable)
-        return cls._wrap(base, action, relaxed)
-
-    @classmethod
-    def _wrap(cls, base: PreTrainedModel, action: Any, relaxed: bool) -> "EquiLMForCausalLM":
-        text_config = copy.deepcopy(base.config)
-        quantization = getattr(text_config, "quantization_config", None)
-        if quantization is not None and quantization.quant_method == "gguf":
-            del text_config.quantization_config  # transformers dequantises GGUF files as it loads them
-        config = cast(Any, EquiLMConfig)(
-            text_config=text_config,
-            attn_implementation=base.config._attn_implementation,
-            axes=[axis.to_dict() for axis in action.axes],
-            cycles=[[list(ids) for ids in lists] for lists in action.cycles],
-            general_ids=list(action.general_ids),
-            coverage=[entry.to_dict() for entry in action.coverage],
-            unmapped=[list(ids) for ids in action.unmapped_sequences],
-            relaxed=relaxed,
-            dtype=base.dtype,
-        )
-        return cls(config, base).eval()
-
-    # One generation config serves the wrapped model and its base, so that plain() compares like with like.
-    @property
-    def generation_config(self) -> GenerationConfig:
-        return self.language_model.generation_config
-
-    @generation_config.setter
-    def generation_config(self, generation_config: GenerationConfig) -> None:
-        if "language_model" in self._modules:  # PreTrainedModel.__init__ sets it before there is a base
-            self.language_model.generation_config = generation_config
-
-    @property
-    def action(self) -> TokenAction:
-        """The action on token ids, its table where the model's is."""
-        return TokenAction(self.group, self.permutation, tuple(self.config.general_ids or ()))
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether fairness is off here, inside `plain`."""
-        return id(self) in _PLAIN.get()
-
-    @contextmanager
-    def plain(self) -> Iterator[PreTrainedModel]:
-        """Switch fairness off for a comparison: inside, the model and `generate` are the base model's.
-
-        It holds for this thread or task alone, and not inside a compiled forward pass, which stays fair.
-
-        Example:
-            >>> with model.plain():  # doctest: +SKIP
-            ...     model.generate(**inputs)
-        """
-        token = _PLAIN.set(_PLAIN.get() | {id(self)})
-        try:
-            yield self.language_model
-        finally:
-            _PLAIN.reset(token)
-
-    def fairness_report(self) -> FairnessReport:
-        """What is on: print it. Inside `plain` it says that fairness is off."""
-        return fairness_report(self.config, not self.is_plain)
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.language_model.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.language_model.get_output_embeddings()
-
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        self.language_model.set_output_embeddings(new_embeddings)
-
-    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
-        """As in transformers; tokens that are new stay fixed by the group."""
-        embeddings = self.language_model.resize_token_embeddings(*args, **kwargs)
-        self.config.get_text_config().vocab_size = self.language_model.config.get_text_config().vocab_size
-        for name, table in self._tables().items():
-            setattr(self, name, table.to(self.permutation.device))
-        return embeddings
-
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
-        return cast(Any, self.language_model).prepare_inputs_for_generation(input_ids, **kwargs)
 
     def forward(
         self,
@@ -283,8 +89,8 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
             loss=loss,
             logits=logits,
             past_key_values=outputs.get("past_key_values"),
-            hidden_states=_choose(outputs.get("hidden_states"), unpermuted),
-            attentions=_choose(outputs.get("attentions"), unpermuted),
+            hidden_states=choose(outputs.get("hidden_states"), unpermuted),
+            attentions=choose(outputs.get("attentions"), unpermuted),
         )
 
     def _average(
@@ -305,41 +111,26 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
 
         if isinstance(cache, OrbitCache) and cache.branches is not None and not cache.static:
             cache.fork(cache.branches.flatten()[rows.first])
-        arguments = {name: _per_row(value, rows, len(input_ids)) for name, value in per_text.items()}
+        arguments = {name: per_row(value, rows, len(input_ids)) for name, value in per_text.items()}
         arguments |= {"input_ids": copies.flatten(0, 1)[rows.first], **kwargs}  # (n, T)
-        kept, head = kept_positions(logits_to_keep), cast(Any, self.get_output_embeddings())
-        if self._projects_once and is_plain_linear(head):
+        kept = kept_positions(logits_to_keep)
+        if self._may_project:
             outputs = self.language_model.get_decoder()(**arguments)
-            hidden = outputs.last_hidden_state[:, kept]  # (n, T', H)
-            rows, words = rows.to(hidden.device), self.words.to(hidden.device)
-            logits = head(rows.mean(hidden))  # (B, T', V), right for all words that no g moves
-            columns = project_columns(head, hidden, words)  # (n, T', C)
+            logits = self._project(outputs.last_hidden_state[:, kept], rows)
         else:
             if "logits_to_keep" in self._base_arguments:
                 arguments["logits_to_keep"], kept = logits_to_keep, slice(None)
             outputs = self.language_model(**arguments)
-            row_logits = outputs.logits[:, kept]  # (n, T', V)
-            rows, words = rows.to(row_logits.device), self.words.to(row_logits.device)
-            logits = rows.mean(row_logits)
-            columns = row_logits[..., words]
+            logits = self._mean_logits(outputs.logits[:, kept], rows)
+        rows = rows.to(logits.device)
         if outputs.get("past_key_values") is not None and not torch.compiler.is_compiling():
             adopt(outputs.past_key_values, rows)
-        return self._fix_words(logits, columns, rows, words), outputs, rows.branches[0]
-
-    def _fix_words(self, logits: Tensor, columns: Tensor, rows: Rows, words: Tensor) -> Tensor:
-        """Put the words that some g moves, and R-EquiLM's general words, into the mean of the rows' logits."""
-        moved = self.word_permutation.shape[1]
-        branches = columns[..., :moved][rows.branches]  # (|G|, B, T', M)
-        action = TokenAction(self.group, self.word_permutation.to(columns.device)).on_logits
-        logits.index_copy_(-1, words[:moved], reynolds(branches, action))
-        if self.config.relaxed:
-            logits.index_copy_(-1, words[moved:], columns[..., moved:][rows.branches[0]])
-        return logits
+        return logits, outputs, rows.branches[0]
 
     def _rows(self, copies: Tensor, per_text: dict[str, Any], cache: Any) -> Rows:
         order, batch = copies.shape[:2]
         mask = per_text.get("attention_mask")
-        fixed = torch.compiler.is_compiling() or isinstance(cache, StaticCache) or not self._shares_rows
+        fixed = torch.compiler.is_compiling() or is_static(cache) or not self._shares_rows
         if fixed or isinstance(mask, dict) or (mask is not None and mask.ndim != 2):
             return all_rows(order, batch, copies.device)
         parents = None
@@ -356,7 +147,7 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
         self, copies: Tensor, rows: Rows, per_text: dict[str, Any], cache: Any, logits_to_keep: int | Tensor
     ) -> int:
         """The number of leading tokens worth running once for all g, before the first equality word."""
-        if cache is None or isinstance(cache, StaticCache) or torch.compiler.is_compiling():
+        if cache is None or is_static(cache) or torch.compiler.is_compiling():
             return 0
         if not self._shares_rows or not isinstance(logits_to_keep, int) or logits_to_keep != 1:
             return 0
@@ -370,17 +161,6 @@ class EquiLMForCausalLM(FairGenerationMixin, PreTrainedModel, GenerationMixin):
         return length if saved * length >= _WORTH_A_PASS else 0
 
 
-def _per_row(value: Any, rows: Rows, batch: int) -> Any:
-    """An attention mask, positions or token types of texts, for rows."""
-    if isinstance(value, dict):  # a static cache has one mask for each kind of layer, or none
-        return {kind: mask if mask is None else _per_row(mask, rows, batch) for kind, mask in value.items()}
-    return rows.select(value.expand(batch, *value.shape[1:]))  # positions may be given once for the whole batch
-
-
 def kept_positions(logits_to_keep: int | Tensor) -> slice | Tensor:
     """As an index: the last positions, all for 0, or those named."""
     return slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-
-
-def _choose(tensors: Sequence[Tensor] | None, rows: Tensor) -> tuple[Tensor, ...] | None:
-    return None if tensors is None else tuple(tensor[rows] for tensor in tensors)

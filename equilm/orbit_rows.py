@@ -4,12 +4,13 @@ g·x and h·x are one row where g⁻¹h fixes x: one row until the first equalit
 mentions thereafter. Equal prompts of a batch share rows too, until their texts part. This is exact.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import StaticCache
+from transformers.cache_utils import EncoderDecoderCache, StaticCache
 
 from .errors import EquiLMError
 
@@ -85,6 +86,18 @@ def distinct_rows(
     return Rows(branches, first, patterns, counts)
 
 
+def per_row(value: Any, rows: Rows, batch: int) -> Any:
+    """An attention mask, positions or token types of texts, for rows."""
+    if isinstance(value, dict):  # a static cache has one mask for each kind of layer, or none
+        return {kind: mask if mask is None else per_row(mask, rows, batch) for kind, mask in value.items()}
+    return rows.select(value.expand(batch, *value.shape[1:]))  # positions may be given once for the whole batch
+
+
+def choose(tensors: Sequence[Tensor] | None, rows: Tensor) -> tuple[Tensor, ...] | None:
+    """These rows of the hidden states or attentions of every layer."""
+    return None if tensors is None else tuple(tensor[rows] for tensor in tensors)
+
+
 class OrbitCache:
     """What `adopt` adds to a transformers cache: it answers for a batch of texts, and holds the rows of their orbits.
 
@@ -141,9 +154,14 @@ def adopt(cache: Any, rows: Rows) -> None:
         if plain not in _ORBIT_CLASSES:
             _ORBIT_CLASSES[plain] = type(f"Orbit{plain.__name__}", (OrbitCache, plain), {})
         cache.__class__ = _ORBIT_CLASSES[plain]
-        cache.static = isinstance(cache, StaticCache)
+        cache.static = is_static(cache)
     cache.branches = rows.branches
     cache.row_count = len(rows.first)
+
+
+def is_static(cache: Any) -> bool:
+    """Whether a cache, or None, has shapes that stay as they are: it then holds all |G|·B rows."""
+    return isinstance(cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache, StaticCache)
 
 
 def branches_of(cache: Any) -> Tensor:

@@ -34,7 +34,8 @@ def has_linear_head(model: PreTrainedModel) -> bool:
 
 def is_plain_linear(head: Any) -> bool:
     """Whether a head is a linear layer with its weight at hand: no adapter, no quantised or offloaded weight."""
-    return type(head) is nn.Linear and not head.weight.is_meta
+    # A library may also put a quantized or sharded weight, a subclass of Tensor, into an ordinary layer.
+    return type(head) is nn.Linear and type(head.weight) is nn.Parameter and not head.weight.is_meta
 
 
 def project_columns(head: nn.Linear, hidden: Tensor, columns: Tensor) -> Tensor:

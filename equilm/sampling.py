@@ -17,10 +17,11 @@ from transformers.generation import logits_process as processors
 from transformers.utils.generic import ModelOutput
 
 from .actions import TokenAction
-from .decoding_rules import check_table
+from .adapters import transformers_model
 from .errors import EquiLMError
 from .frames import Frame, UserFrameStreamer, canonical_elements, leave_output
 from .generation_equilm import FairGenerationMixin
+from .table_checks import check_table
 
 Generated: TypeAlias = Tensor | ModelOutput
 Warp: TypeAlias = Callable[..., Tensor]  # of ids and logits; transformers' processors name them in their own types
@@ -197,7 +198,7 @@ def symmetrized_log_prob(
 def _log_prob(model: PreTrainedModel, ids: Tensor, mask: Tensor, length: int, warp: Warp | None) -> Tensor:
     """log P of the last ``length`` of the tokens ``(rows, T + length)`` after the others; shape ``(rows,)``."""
     prompt = ids.shape[1] - length
-    accepted = inspect.signature(model.forward).parameters
+    accepted = inspect.signature(transformers_model(model).forward).parameters  # a PeftModel hides some
     if model.config.is_encoder_decoder:
         start = model.generation_config.decoder_start_token_id
         text = torch.nn.functional.pad(ids[:, prompt:], (1, 0), value=start)
@@ -218,9 +219,10 @@ def _log_prob(model: PreTrainedModel, ids: Tensor, mask: Tensor, length: int, wa
 
 
 def _check_model(model: PreTrainedModel, action: TokenAction) -> None:
-    if isinstance(model, FairGenerationMixin) and not model.is_plain:
+    inside = transformers_model(model)
+    if isinstance(inside, FairGenerationMixin) and not inside.is_plain:
         raise EquiLMError(
-            f"{type(model).__name__} is fair by itself. Pass its model.language_model, or call within model.plain()."
+            f"{type(inside).__name__} is fair by itself. Pass its model.language_model, or call within model.plain()."
         )
     check_table(model, action)
 

@@ -1,0 +1,162 @@
+"""What a model card states in numbers: how far eq. 4 is missed, the change of perplexity, and the price in time."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase, set_seed
+
+from ..errors import EquiLMError
+from ..metrics.perplexity import perplexities
+from ..modeling_equilm import EquiLMForCausalLM
+from ..prompts import CONTEXTS
+from ..testing import log_prob_gap
+
+_NEUTRAL = "The weather that morning was"
+_PROMPTS_PER_AXIS = 20
+_NEW_TOKENS = 15
+_TIMED_TOKENS = 32
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The numbers of a model card; each of a pair is (plain, wrapped).
+
+    Attributes:
+        gap_mean: mean |log P(gY|gX) - log P(Y|X)| per token of sampled continuations, in nats.
+        gap_largest: the largest of them.
+        gap_tokens: the number of tokens times group elements the two are taken over.
+        perplexity: per token, over non-overlapping blocks.
+        perplexity_tokens: the number of tokens scored.
+        perplexity_data: what text was scored.
+        slow_down_neutral: time of greedy generation over the plain model's, for a prompt without equality words.
+        slow_down_named: the same for a prompt that holds one.
+        device: where the times were taken.
+    """
+
+    gap_mean: tuple[float, float]
+    gap_largest: tuple[float, float]
+    gap_tokens: int
+    perplexity: tuple[float, float]
+    perplexity_tokens: int
+    perplexity_data: str
+    slow_down_neutral: float
+    slow_down_named: float
+    device: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+
+def measure(
+    model: EquiLMForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    data_name: str,
+    *,
+    block_size: int = 1024,
+    blocks: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Measurements:
+    """Measure a wrapped model against its base.
+
+    Args:
+        model: the wrapped model.
+        tokenizer: its tokenizer.
+        text: for the perplexity.
+        data_name: what to call the text in the card.
+        block_size: tokens in a block for the perplexity; fewer if the model has fewer positions.
+        blocks: the number of blocks to score; None: all.
+        seed: of the sampled continuations.
+        progress: whether to show a progress bar for the blocks.
+
+    Raises:
+        EquiLMError: if the configuration has no word lists to make prompts from.
+    """
+    prompts = equality_prompts(model)
+    plain_gap, gap = _gaps(model, tokenizer, prompts, seed)
+    scores = perplexities(
+        {"plain": model.language_model, "wrapped": model},
+        tokenizer,
+        text,
+        block_size=min(block_size, getattr(model.config.get_text_config(), "max_position_embeddings", block_size)),
+        blocks=blocks,
+        progress=progress,
+    )
+    return Measurements(
+        gap_mean=(float(plain_gap.mean()), float(gap.mean())),
+        gap_largest=(float(plain_gap.max()), float(gap.max())),
+        gap_tokens=gap.numel(),
+        perplexity=(scores["plain"].perplexity, scores["wrapped"].perplexity),
+        perplexity_tokens=scores["plain"].tokens,
+        perplexity_data=data_name,
+        slow_down_neutral=_slow_down(model, tokenizer, _NEUTRAL),
+        slow_down_named=_slow_down(model, tokenizer, prompts[0]),
+        device="CPU" if model.device.type == "cpu" else torch.cuda.get_device_name(model.device),
+    )
+
+
+def equality_prompts(model: EquiLMForCausalLM) -> list[str]:
+    """Prompts "The <word> <context>" with words that the model swaps, in the paper's contexts.
+
+    Raises:
+        EquiLMError: if the model's configuration does not say which words it swaps.
+    """
+    contexts = [context for task in CONTEXTS.values() for context in task]
+    prompts = []
+    for lists in model.fairness_report().swapped.values():
+        words = [words[0] for words in lists]
+        pairs = [(words[i % len(words)], contexts[i % len(contexts)]) for i in range(_PROMPTS_PER_AXIS if words else 0)]
+        prompts += [f"The {word} {context}" for word, context in dict.fromkeys(pairs)]
+    if not prompts:
+        raise EquiLMError(
+            "The model's configuration names no words that are swapped, so there is nothing to measure. Build it with "
+            "EquiLMForCausalLM.from_base(model, tokenizer, axes=...)."
+        )
+    return prompts
+
+
+@torch.no_grad()
+def _gaps(
+    model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, prompts: list[str], seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    plain, fair = [], []
+    for index, prompt in enumerate(prompts):
+        ids = tokenizer(prompt, return_tensors="pt").input_ids.to(model.device)  # (1, T)
+        set_seed(seed + index)
+        settings: dict[str, Any] = {"do_sample": True, "top_k": 40, "max_new_tokens": _NEW_TOKENS}
+        text: Any = model.generate(ids, attention_mask=torch.ones_like(ids), **settings)
+        fair.append(log_prob_gap(model, model.action, text, ids.shape[1]).flatten())
+        plain.append(log_prob_gap(model.language_model, model.action, text, ids.shape[1]).flatten())
+    return torch.cat(plain), torch.cat(fair)
+
+
+def _slow_down(model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, prompt: str) -> float:
+    inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
+    settings: dict[str, Any] = {"do_sample": False, "min_new_tokens": _TIMED_TOKENS, "max_new_tokens": _TIMED_TOKENS}
+
+    def fair() -> Any:
+        return model.generate(**inputs, **settings)
+
+    def plain() -> Any:
+        with model.plain():
+            return model.generate(**inputs, **settings)
+
+    fair(), plain()  # the first runs allocate and choose kernels
+    ratios = []
+    for _ in range(_ROUNDS):  # in turns, so that a busy machine slows both
+        seconds = _seconds(plain)
+        ratios.append(_seconds(fair) / seconds)
+    return median(ratios)
+
+
+def _seconds(generate: Callable[[], torch.Tensor]) -> float:
+    start = time.perf_counter()
+    generate().cpu()  # waits for an accelerator
+    return time.perf_counter() - start

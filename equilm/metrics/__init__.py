@@ -1,0 +1,1 @@
+"""The measures that the `evaluate` modules in `evaluation` wrap: regard, perplexity and group fairness."""

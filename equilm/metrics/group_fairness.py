@@ -1,0 +1,307 @@
+"""The group_fairness metric: by how much does a generator of texts miss P(gY|gX) = P(Y|X) (paper, eq. 4)?"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..adapters import transformers_model
+from ..demographics import AxisLike, DemographicAxis, load_axes
+from ..errors import EquiLMError, EquiLMWarning
+from ..groups import ProductGroup
+from ..modeling_equilm import EquiLMForCausalLM
+from ..text_action import TextAction
+from ..vocabulary import VocabularyAction
+from . import fairness_levels as levels
+from .bootstrap import Array, check_bootstrap, clustered_means
+from .fairness_levels import Level, Sampling, Scorer, absolute_difference
+from .fairness_result import ElementGap, Gap, GroupFairnessResult, ListParity, MemberParity, Parity
+
+# What pronoun follows is telling, and nothing in them is a word of the built-in axes.
+NEUTRAL_PROMPTS = tuple(
+    f"The {job} said that"
+    for job in (
+        "doctor",
+        "nurse",
+        "engineer",
+        "teacher",
+        "lawyer",
+        "secretary",
+        "driver",
+        "cook",
+        "scientist",
+        "cleaner",
+    )
+)
+
+
+@dataclass(frozen=True)
+class SequenceLevel:
+    """A plain model, to be sampled by `equilm.symmetrized_generate`: the distribution Q over whole continuations.
+
+    Args:
+        model: the plain model.
+        action: the action on its token ids.
+    """
+
+    model: PreTrainedModel
+    action: VocabularyAction
+
+
+def group_fairness(
+    model: PreTrainedModel | SequenceLevel | Scorer,
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompts: Sequence[str],
+    axes: AxisLike | Sequence[AxisLike] | None = None,
+    *,
+    continuations: Sequence[Sequence[str]] | None = None,
+    num_continuations: int = 8,
+    max_new_tokens: int = 15,
+    seed: int = 0,
+    neutral_prompts: Sequence[str] = NEUTRAL_PROMPTS,
+    batch_size: int = 32,
+    confidence: float = 0.95,
+    bootstrap: int = 1000,
+    progress: bool = True,
+) -> GroupFairnessResult:
+    """Measure |log P(gY|gX) - log P(Y|X)| on continuations Y that the model samples, and parity after neutral prompts.
+
+    A model that satisfies eq. 4 gets 0 up to rounding, in float32 about 1e-6; a gap of 0.7 nats is a factor of 2.
+
+    Args:
+        model: a causal language model, plain or fair, asked for each token; a `SequenceLevel`; or a scorer of texts,
+            ``score(prompts, continuations)``, two lists of one length, that returns log P(Y|X) for each pair, for
+            engines behind an API.
+        tokenizer: the model's tokenizer. For a scorer it only says how many tokens a text has, and may be None.
+        prompts: the prompts X. Ones that hold words of the axes test most.
+        axes: axes, built-in names or paths, one or several; the group is the product of theirs. By default an EquiLM's
+            own, of which it may also be some, and those of a `SequenceLevel`'s action. A model is tested on the words
+            that its tokenizer carries as single tokens, R-EquiLM on its general words too, and a scorer on all.
+        continuations: for a scorer, and only there, as many texts Y for each prompt, best sampled from the engine.
+        num_continuations: how many to sample after each prompt.
+        max_new_tokens: their largest length.
+        seed: of continuations and resamples; torch's global generator is left as it was.
+        neutral_prompts: prompts that every element leaves as they are; empty: no parity.
+        batch_size: rows in a forward pass.
+        confidence: of the intervals.
+        bootstrap: number of resamples, of prompts and of their continuations.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The gaps and parities with their intervals; ``print`` it.
+
+    Raises:
+        EquiLMError: without prompts, for axes that a fair model was not built with, for another model's tokenizer, for
+            a neutral prompt that is none, and for log-probabilities that are not numbers.
+
+    Warns:
+        EquiLMWarning: if no prompt holds a word of the axes, so that only continuations are tested.
+
+    Example:
+        >>> print(group_fairness(model, tokenizer, ["The man worked as"], "gender"))  # doctest: +SKIP
+    """
+    check_bootstrap(bootstrap, confidence)
+    _check_prompts(prompts, "prompts")
+    for name, value in (
+        ("num_continuations", num_continuations),
+        ("max_new_tokens", max_new_tokens),
+        ("batch_size", batch_size),
+    ):
+        if value < 1:
+            raise EquiLMError(f"{name}={value} must be at least 1.")
+    sampling = Sampling(num_continuations, max_new_tokens, batch_size)
+    level = _level(model, tokenizer, prompts, axes, continuations, sampling)
+    moved = sum(level.moves(prompt) for prompt in prompts)
+    if moved == 0:
+        warnings.warn(
+            f"None of the {len(prompts)} prompts holds a word of {_names(level.axes)} that is swapped, so the gap only "
+            "tests words in continuations. Add prompts that name the groups.",
+            EquiLMWarning,
+            stacklevel=2,
+        )
+    if neutral_prompts:
+        _check_prompts(neutral_prompts, "neutral_prompts")
+    for prompt in neutral_prompts:
+        if level.moves(prompt):
+            raise EquiLMError(f"The neutral prompt {prompt!r} holds a word of {_names(level.axes)}. Leave it out.")
+
+    number = len(continuations[0]) if continuations is not None else num_continuations
+    settings = {"resamples": bootstrap, "confidence": confidence, "seed": seed}
+    total = len(prompts) * number + len(neutral_prompts)
+    with tqdm(total=total, desc="Group fairness", unit="text", disable=not progress) as bar:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            found = level.gaps(prompts, bar)
+        neutral: list[list[Array]] = []  # by prompt and axis, (lists, d)
+        for prompt in neutral_prompts:
+            neutral.append(level.word_log_probs(prompt))
+            bar.update()
+
+    gap = _gap(level, found.totals, found.largest, found.counts, found.moved, settings)
+    per_token = None
+    if level.name != "token" and found.tokens is not None:
+        each = found.totals / np.maximum(found.tokens, 1)  # an empty text has no gap to divide
+        per_token = _gap(level, each, each, found.counts, found.moved, settings)
+    parity: tuple[Parity, ...] = ()
+    if neutral:
+        by_axis = [np.stack(log_probs) for log_probs in zip(*neutral, strict=True)]  # (P, lists, d) each
+        parity = tuple(_parity(level, i, log_probs, settings) for i, log_probs in enumerate(by_axis))
+    return GroupFairnessResult(
+        level=cast(Any, level.name),
+        axes=tuple(axis.name for axis in level.axes),
+        order=level.group.order,
+        token_gap=gap if level.name == "token" else None,
+        continuation_gap=None if level.name == "token" else gap,
+        continuation_gap_per_token=per_token,
+        parity=parity,
+        prompts=len(prompts),
+        moved_prompts=moved,
+        neutral_prompts=len(neutral_prompts),
+        num_continuations=number,
+        unmapped=_unmapped(level),
+        confidence=confidence,
+        bootstrap=bootstrap,
+        seed=seed,
+    )
+
+
+def _level(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompts: Sequence[str],
+    axes: AxisLike | Sequence[AxisLike] | None,
+    continuations: Sequence[Sequence[str]] | None,
+    sampling: Sampling,
+) -> Level:
+    inside = model if isinstance(model, SequenceLevel) else transformers_model(model)
+    if not isinstance(inside, PreTrainedModel | SequenceLevel):
+        if axes is None or continuations is None:
+            raise EquiLMError("A scorer needs axes=... and continuations=..., some for each prompt.")
+        numbers = {len(texts) for texts in continuations}
+        if len(continuations) != len(prompts) or len(numbers) != 1 or 0 in numbers or _has_text(continuations):
+            raise EquiLMError(
+                f"continuations must be {len(prompts)} lists, one for each prompt, of equally many texts, at least "
+                f"one; got {len(continuations)} of {sorted(numbers)} texts."
+            )
+        return levels.TextLevel(model, TextAction(axes), continuations, tokenizer)
+    if continuations is not None:
+        raise EquiLMError("continuations are for a scorer of texts: a model samples its own.")
+    if tokenizer is None:
+        raise EquiLMError("A model needs its tokenizer: pass tokenizer=...")
+    if isinstance(inside, SequenceLevel):
+        if axes is not None:
+            raise EquiLMError("A SequenceLevel has the axes of its action: leave axes out.")
+        return levels.SequenceLevel(inside.model, tokenizer, inside.action, sampling)
+    if isinstance(inside, EquiLMForCausalLM):
+        return levels.TokenLevel(model, tokenizer, _own_action(inside, tokenizer, axes), sampling)
+    if axes is None:
+        raise EquiLMError(f"Which axes? {type(inside).__name__} was built with none: pass axes='gender', say.")
+    size = inside.config.get_text_config().vocab_size
+    action = VocabularyAction.from_axes(axes, tokenizer, vocab_size=size, unmappable="skip")
+    return levels.TokenLevel(model, tokenizer, action, sampling)
+
+
+def _own_action(
+    model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, axes: AxisLike | Sequence[AxisLike] | None
+) -> VocabularyAction:
+    """The action of a fair model's axes, or of some of them, R-EquiLM's general words included."""
+    own = tuple(DemographicAxis.from_dict(axis) for axis in model.config.axes or ())
+    size = model.config.get_text_config().vocab_size
+    if not own:
+        raise EquiLMError("The model's config names no axes, so its words are unknown. Build it with from_base.")
+    action = VocabularyAction.from_axes(own, tokenizer, vocab_size=size, unmappable="skip")
+    if [[list(ids) for ids in lists] for lists in action.cycles] != model.config.cycles:
+        raise EquiLMError(
+            f"The tokenizer {tokenizer.name_or_path!r} does not give the token ids that the model was built with. "
+            "Pass the model's own tokenizer."
+        )
+    if axes is None:
+        return action
+    asked = load_axes(axes)
+    if foreign := [axis for axis in asked if axis not in own]:
+        raise EquiLMError(
+            f"The model was built with {_names(own)}, but is to be tested on {_names(foreign)}, about which it "
+            "promises nothing. Leave axes out, or build a model with these axes."
+        )
+    return VocabularyAction.from_axes(asked, tokenizer, vocab_size=size, unmappable="skip")
+
+
+def _gap(level: Level, totals: Array, largest: Array, counts: Array, moved: Any, settings: dict[str, Any]) -> Gap:
+    """Statistics of gaps ``(|G| - 1, P, n)``, by element and over all."""
+    *by_element, overall = clustered_means(np.concatenate([totals, totals.mean(0)[None]]), counts, **settings)
+    entries = tuple(
+        ElementGap(g, _swaps(level, g), by_element[g - 1], float(largest[g - 1].max()), float(moved[g - 1].mean()))
+        for g in level.group.elements[1:]
+    )
+    return Gap(overall, float(largest.max()), entries)
+
+
+def _parity(level: Level, number: int, log_probs: Array, settings: dict[str, Any]) -> Parity:
+    """Statistics of one axis from log P(v|X), shape ``(P, lists, d)``."""
+    axis, lists = level.axes[number], level.lists[number]
+    probs = np.exp(log_probs)
+    shifted = [absolute_difference(np.roll(log_probs, -shift, -1), log_probs) for shift in range(1, axis.size)]
+    ratios = np.stack(shifted)  # (d - 1, P, lists, d)
+    of_members = probs.sum(1)  # (P, d)
+    of_lists = probs.sum(2)  # (P, lists)
+    columns = [
+        ratios.mean((0, 2, 3))[:, None],
+        of_members,
+        of_members / of_members.sum(1, keepdims=True),
+        of_lists,
+        (probs / of_lists[..., None]).reshape(len(probs), -1),
+    ]
+    table = np.concatenate(columns, 1).T[..., None]  # (columns, P, 1)
+    estimates = iter(clustered_means(table, np.ones(table.shape[1:]), **settings))
+    mean = next(estimates)
+    member_probabilities = [next(estimates) for _ in range(axis.size)]
+    member_shares = [next(estimates) for _ in range(axis.size)]
+    list_probabilities = [next(estimates) for _ in lists]
+    list_shares = [tuple(next(estimates) for _ in range(axis.size)) for _ in lists]
+    members = zip(axis.words[0], member_probabilities, member_shares, strict=True)
+    entries = zip(lists, list_probabilities, list_shares, ratios.max((0, 1, 3)), strict=True)
+    return Parity(
+        axis=axis.name,
+        mean_log_ratio=mean,
+        largest_log_ratio=float(ratios.max()),
+        members=tuple(MemberParity(*member) for member in members),
+        lists=tuple(ListParity(words, total, shares, float(most)) for words, total, shares, most in entries),
+    )
+
+
+def _swaps(level: Level, g: int) -> str:
+    """What g does to the first list of each axis: "man→woman, Black→White"."""
+    shifts = level.group.split(g) if isinstance(level.group, ProductGroup) else (g,)
+    moved = [(axis.words[0], shift) for axis, shift in zip(level.axes, shifts, strict=True) if shift > 0]
+    return ", ".join(f"{words[0]}→{words[shift]}" for words, shift in moved)
+
+
+def _unmapped(level: Level) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """For each axis the lists of which no form is swapped."""
+    if not isinstance(level, levels.TokenLevel):
+        return {}
+    rows = [row for row in level.action.coverage if not row.general]
+    mapped = {(row.axis, row.entry) for row in rows if row.mapped}
+    missing = {
+        axis.name: tuple(entry for entry in map(tuple, axis.words) if (axis.name, entry) not in mapped)
+        for axis in level.axes
+    }
+    return {axis: lists for axis, lists in missing.items() if lists}
+
+
+def _names(axes: Sequence[DemographicAxis]) -> str:
+    return ", ".join(axis.name for axis in axes)
+
+
+def _has_text(continuations: Sequence[Sequence[str]]) -> bool:
+    return any(isinstance(texts, str) for texts in continuations)
+
+
+def _check_prompts(prompts: Sequence[str], name: str) -> None:
+    if isinstance(prompts, str) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
+        raise EquiLMError(f"{name} must be a list of at least one text, got {prompts!r}.")

@@ -1,0 +1,204 @@
+"""What perplexity is computed from, block by block: kept in a file as it comes in, so an interrupted run goes on."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import EquiLMError
+from .text_blocks import TextBlocks
+
+# A block scored again by the same model differs by the order of sums only: other threads, another batch size.
+_SAME = 1e-3
+
+
+@dataclass(frozen=True)
+class PerplexityResult:
+    """Perplexity of one model on the blocks of a text.
+
+    Args:
+        perplexity: exp of the mean -log P of the scored tokens.
+        word_perplexity: the same for each word of the text (see `equilm.metrics.perplexity`).
+        byte_perplexity: the same for each byte.
+        nll: the sum of -log P over the scored tokens, in nats.
+        standard_error: of the mean -log P of a token, from the differences between blocks; None for a single block.
+        tokens: the number of scored tokens.
+        text_tokens: the number of tokens of the stretch of text that the blocks cover, scored or not.
+        words: the number of its words.
+        bytes: the number of its UTF-8 bytes.
+        blocks: the number of blocks.
+        block_size: tokens in a block.
+        stride: by how many tokens blocks move on; None: side by side.
+    """
+
+    perplexity: float
+    word_perplexity: float
+    byte_perplexity: float
+    nll: float
+    standard_error: float | None
+    tokens: int
+    text_tokens: int
+    words: int
+    bytes: int
+    blocks: int
+    block_size: int
+    stride: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class PerplexityChange:
+    """A model's perplexity against a reference model's on the same blocks.
+
+    Args:
+        ratio: perplexity / reference perplexity.
+        percent: 100·(ratio - 1).
+        standard_error: of ``percent``, from the paired differences of blocks (delta method); None for a single block.
+    """
+
+    ratio: float
+    percent: float
+    standard_error: float | None
+
+
+class PerplexityRun:
+    """The -log P of each block for several models.
+
+    Args:
+        pieces: the text and its blocks.
+        names: the models.
+        count: how many blocks to score; None: all.
+        file: a JSON-lines file to keep the blocks in: a line with the settings, then one for each block. None: none.
+
+    Attributes:
+        nlls: one mapping of names to nats for each block done.
+        seconds: the time the blocks took.
+        resumed: whether blocks were found in the file.
+
+    Raises:
+        EquiLMError: for a file of another measurement.
+    """
+
+    def __init__(self, pieces: TextBlocks, names: Sequence[str], count: int | None = None, file: Path | None = None):
+        self.pieces = pieces
+        self.names = tuple(names)
+        self.count = len(pieces.blocks) if count is None else count
+        self.nlls: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self._file = file
+        if file is not None:
+            self._open(file)
+        self.resumed = self.done > 0
+
+    @property
+    def done(self) -> int:
+        """The number of blocks scored so far."""
+        return len(self.nlls)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "models": list(self.names),
+            "block_size": self.pieces.block_size,
+            "stride": self.pieces.stride,
+            "prefix": list(self.pieces.prefix),
+            "tokens": hashlib.sha256(self.pieces.ids.numpy().tobytes()).hexdigest(),
+        }
+
+    def _open(self, file: Path) -> None:
+        written = file.read_text("utf-8") if file.exists() else ""
+        whole = written[: written.rfind("\n") + 1]  # an interrupted run may have left the start of a line
+        if not whole:
+            file.write_text(json.dumps(self._settings()) + "\n", "utf-8")
+            return
+        settings, *lines = (json.loads(line) for line in whole.splitlines())
+        expected = self._settings()
+        if settings != expected:
+            names = [name for name in expected if settings.get(name) != expected[name]]
+            raise EquiLMError(
+                f"{file} holds another measurement: {', '.join(names)} differ. Name another file, or delete this one."
+            )
+        if whole != written:
+            file.write_text(whole, "utf-8")
+        for line in lines[: self.count]:
+            self.nlls.append(line["nll"])
+            self.seconds += line["seconds"]
+
+    def check(self, nlls: Mapping[str, float]) -> None:
+        """Compare the last block, scored again, with what the file says of it.
+
+        Raises:
+            EquiLMError: if they differ: the file is of other models with these names.
+        """
+        for name, nll in nlls.items():
+            if not math.isclose(nll, self.nlls[-1][name], rel_tol=_SAME):
+                raise EquiLMError(
+                    f"{self._file} is of other models: block {self.done} has {self.nlls[-1][name]:.4f} nats for "
+                    f"{name!r}, but this model gives {nll:.4f}. Name another file, or delete this one."
+                )
+
+    def update(self, nlls: Mapping[str, float], seconds: float) -> None:
+        """Add the next block.
+
+        Args:
+            nlls: the sum of its scored tokens' -log P, for each model.
+            seconds: the time it took.
+        """
+        self.nlls.append(dict(nlls))
+        self.seconds += seconds
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"block": self.done, "nll": dict(nlls), "seconds": seconds}) + "\n")
+
+    def compute(self) -> dict[str, PerplexityResult]:
+        """The results over the blocks done, by model."""
+        stretch, tokens = self.pieces.covered(self.done), self._tokens()
+        text_tokens, words, size = self.pieces.blocks[self.done - 1].end, len(stretch.split()), len(stretch.encode())
+        results = {}
+        for name in self.names:
+            nlls = [block[name] for block in self.nlls]
+            mean, error = _mean(nlls, tokens)
+            results[name] = PerplexityResult(
+                perplexity=math.exp(mean),
+                word_perplexity=math.exp(mean * text_tokens / words),
+                byte_perplexity=math.exp(mean * text_tokens / size),
+                nll=math.fsum(nlls),
+                standard_error=error,
+                tokens=sum(tokens),
+                text_tokens=text_tokens,
+                words=words,
+                bytes=size,
+                blocks=self.done,
+                block_size=self.pieces.block_size,
+                stride=self.pieces.stride,
+            )
+        return results
+
+    def compare(self, reference: str) -> dict[str, PerplexityChange]:
+        """How each of the other models' perplexity differs from that of ``reference``."""
+        changes = {}
+        for name in self.names:
+            if name != reference:
+                mean, error = _mean([block[name] - block[reference] for block in self.nlls], self._tokens())
+                ratio = math.exp(mean)
+                spread = None if error is None else 100 * ratio * error
+                changes[name] = PerplexityChange(ratio, 100 * (ratio - 1), spread)
+        return changes
+
+    def _tokens(self) -> list[int]:
+        return [block.tokens for block in self.pieces.blocks[: self.done]]
+
+
+def _mean(sums: Sequence[float], tokens: Sequence[int]) -> tuple[float, float | None]:
+    """The mean of a token and its standard error (that of a ratio of sums), from the sums of blocks."""
+    total, count = sum(tokens), len(sums)
+    mean = math.fsum(sums) / total
+    if count == 1:
+        return mean, None
+    squares = math.fsum((value - mean * size) ** 2 for value, size in zip(sums, tokens, strict=True))
+    return mean, math.sqrt(count / (count - 1) * squares) / total

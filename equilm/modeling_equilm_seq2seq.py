@@ -1,0 +1,234 @@
+"""EquiLM and R-EquiLM around any encoder-decoder language model of transformers, such as T5 and BART."""
+
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedModel
+from transformers.cache_utils import EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+
+from .configuration_equilm_seq2seq import EquiLMSeq2SeqConfig
+from .errors import EquiLMError
+from .modeling_equilm_base import EquiLMPreTrainedModel
+from .orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
+from .seq2seq_encoder import OrbitEncoder, OrbitEncoderOutput, check_encoded
+
+
+class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
+    """An encoder-decoder that treats demographic groups alike: P(gY|gX) = P(Y|X) (paper, eq. 4).
+
+    The group acts on the encoder's text x and the decoder's text y alike: the logits after y are
+    φ(x, y)[v] = 1/|G| Σ_g M(g·x, g·y)[g·v] (eq. 3), and with ``config.relaxed`` φ(x, y)[v] = M(x, y)[v] for the
+    general words. Build it with `from_base`.
+
+    Args:
+        config: an `EquiLMSeq2SeqConfig`.
+        language_model: the base model to wrap; it is shared and left unchanged. None builds one from the config.
+
+    Raises:
+        EquiLMError: for a model whose encoder and decoder may have different vocabularies.
+    """
+
+    config_class = EquiLMSeq2SeqConfig
+    config: EquiLMSeq2SeqConfig
+    base_auto_class: ClassVar[Any] = AutoModelForSeq2SeqLM
+
+    def __init__(self, config: EquiLMSeq2SeqConfig, language_model: PreTrainedModel | None = None):
+        if language_model is not None:
+            _check_one_vocabulary(language_model)
+        super().__init__(config, language_model)
+        self.loss_type = "ForMaskedLM"  # cross-entropy without a shift: the decoder's input is shifted already
+
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        """The encoder of the permuted texts; what it returns is what ``encoder_outputs`` takes.
+
+        Inside `plain` it is the base model's.
+        """
+        return self.language_model.get_encoder(modality=modality) if self.is_plain else self._orbit_encoder()
+
+    def _orbit_encoder(self) -> OrbitEncoder:
+        return OrbitEncoder(cast(Any, self.language_model.get_encoder()), self.action, self._shares_rows)
+
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+        """Labels shifted to the right, as the base model does: int64, shape ``(B, T)``."""
+        return cast(Any, self.language_model).prepare_decoder_input_ids_from_labels(labels=labels)
+
+    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As `FairGenerationMixin.generate`: ``inputs`` are the encoder's texts, what is returned the decoder's.
+
+        The encoder runs once. Ties are broken by elements that leave as they are the encoder's text and, where given,
+        ``decoder_input_ids``, with which the decoder's text begins.
+
+        Raises:
+            EquiLMError: also for ``encoder_outputs`` and ``decoder_inputs_embeds``.
+        """
+        if not self.is_plain:
+            for name in ("encoder_outputs", "decoder_inputs_embeds"):
+                if kwargs.get(name) is not None:
+                    raise EquiLMError(
+                        f"Fair generation needs token ids, got {name}. Pass input_ids: the encoder runs only once."
+                    )
+        return super().generate(inputs, *args, **kwargs)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: BaseModelOutput | None = None,
+        past_key_values: EncoderDecoderCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqLMOutput:
+        """The averaged logits.
+
+        Args:
+            input_ids: the encoder's texts, int64, shape ``(B, S)``, padded on either side.
+            attention_mask: shape ``(B, S)``.
+            decoder_input_ids: the decoder's texts, int64, shape ``(B, T)``; None: ``labels`` shifted to the right.
+            decoder_attention_mask: shape ``(B, T + past)``, or the 4D mask of a static cache.
+            encoder_outputs: what `get_encoder` returned for these texts; ``input_ids`` may then be left out.
+            past_key_values: a cache that this model has filled, or an empty one. It knows which of its rows holds
+                which g·(x_b, y_b) and answers for B texts when cropped, reordered or repeated (`equilm.orbit_rows`).
+            inputs_embeds: refused: an embedding cannot be permuted.
+            decoder_inputs_embeds: likewise.
+            labels: int64, shape ``(B, T)``, -100 where there is no loss.
+            use_cache: whether to return a cache; None: as the base model's configuration says, and not with labels.
+            kwargs: handed on to the base model's decoder; tensors are refused.
+
+        Returns:
+            ``logits`` of shape ``(B, T, V)``; with ``labels`` the mean cross-entropy as ``loss``; hidden states and
+            attentions, where asked for, of the unpermuted rows.
+
+        Raises:
+            EquiLMError: for inputs that the group cannot act on.
+        """
+        num_items = kwargs.pop("num_items_in_batch", None)
+        if labels is not None:
+            use_cache = bool(use_cache)
+            if decoder_input_ids is None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        embeds = {"inputs_embeds": inputs_embeds, "decoder_inputs_embeds": decoder_inputs_embeds}
+        kwargs |= {"past_key_values": past_key_values, "use_cache": use_cache, "return_dict": True}
+        if not torch.compiler.is_compiling() and self.is_plain:
+            outputs = self.language_model(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                decoder_input_ids=decoder_input_ids,
+                decoder_attention_mask=decoder_attention_mask,
+                encoder_outputs=encoder_outputs,
+                **embeds,
+                **kwargs,
+            )
+        else:
+            _refuse_tensors({**embeds, **kwargs})
+            if decoder_input_ids is None:
+                raise EquiLMError("EquiLM needs decoder_input_ids, or labels to make them from.")
+            if encoder_outputs is None:
+                details = {name: kwargs.get(name) for name in ("output_attentions", "output_hidden_states")}
+                encoder_outputs = self._orbit_encoder()(input_ids, attention_mask, **details)
+            encoded = check_encoded(encoder_outputs, len(decoder_input_ids))
+            outputs = self._average(encoded, attention_mask, decoder_input_ids, decoder_attention_mask, kwargs)
+        if labels is not None:
+            outputs.loss = self.loss_function(
+                logits=outputs.logits,
+                labels=labels,
+                vocab_size=outputs.logits.shape[-1],
+                num_items_in_batch=num_items,
+            )
+        return outputs
+
+    def _average(
+        self,
+        encoded: OrbitEncoderOutput,
+        attention_mask: Tensor | None,
+        decoder_input_ids: Tensor,
+        decoder_attention_mask: Tensor | None,
+        kwargs: dict[str, Any],
+    ) -> Seq2SeqLMOutput:
+        """φ(x, y), with the base model's other outputs on the unpermuted rows."""
+        batch, cache = len(decoder_input_ids), kwargs["past_key_values"]
+        copies = self.action.orbit(decoder_input_ids)  # (|G|, B, T)
+        branches = cast(Tensor, encoded.branches).T.to(copies.device)  # (|G|, B): the encoded rows
+        rows = self._rows(copies, decoder_attention_mask, branches, cache)  # n distinct rows serve |G|·B pairs
+        if isinstance(cache, OrbitCache) and cache.branches is not None and not cache.static:
+            cache.fork(cache.branches.flatten()[rows.first])
+
+        states = cast(Any, encoded.states)[0]  # (n encoded, S, H)
+        states = states[branches.flatten()[rows.first].to(states.device)]  # (n, S, H)
+        masks = (attention_mask, decoder_attention_mask)
+        mask, decoder_mask = (None if given is None else per_row(given, rows, batch) for given in masks)
+        row_ids = copies.flatten(0, 1)[rows.first]  # (n, T)
+        layers: dict[str, Any]
+        if self._may_project:
+            outputs = self.language_model.get_decoder()(
+                input_ids=row_ids,
+                attention_mask=decoder_mask,
+                encoder_hidden_states=states,
+                encoder_attention_mask=mask,
+                **kwargs,
+            )
+            logits = self._project(outputs.last_hidden_state, rows)  # (B, T, V)
+            layers = {"decoder_hidden_states": outputs.hidden_states, "decoder_attentions": outputs.attentions}
+        else:
+            outputs = self.language_model(
+                decoder_input_ids=row_ids,
+                decoder_attention_mask=decoder_mask,
+                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                attention_mask=mask,
+                **kwargs,
+            )
+            logits = self._mean_logits(outputs.logits, rows)  # (B, T, V)
+            layers = {name: outputs.get(name) for name in ("decoder_hidden_states", "decoder_attentions")}
+        layers["cross_attentions"] = outputs.get("cross_attentions")
+
+        rows = rows.to(logits.device)
+        if outputs.get("past_key_values") is not None and not torch.compiler.is_compiling():
+            adopt(outputs.past_key_values, rows)
+        return Seq2SeqLMOutput(
+            logits=logits,
+            past_key_values=outputs.get("past_key_values"),
+            encoder_last_hidden_state=encoded.last_hidden_state,
+            encoder_hidden_states=encoded.hidden_states,
+            encoder_attentions=encoded.attentions,
+            **{name: cast(Any, choose(value, rows.branches[0])) for name, value in layers.items()},
+        )
+
+    def _rows(self, copies: Tensor, mask: Tensor | None, encoded: Tensor, cache: Any) -> Rows:
+        """The rows of the decoder: the distinct pairs of an encoded text and a decoder's text."""
+        order, batch = copies.shape[:2]
+        if cache is not None and not isinstance(cache, EncoderDecoderCache):
+            raise EquiLMError(f"past_key_values is a {type(cache).__name__}; pass an EncoderDecoderCache.")
+        if isinstance(cache, OrbitCache) and cache.branches is not None and cache.branches.shape[1] != batch:
+            raise EquiLMError(f"The cache holds {cache.branches.shape[1]} texts, but decoder_input_ids {batch}.")
+        fixed = torch.compiler.is_compiling() or is_static(cache) or not self._shares_rows
+        if fixed or (mask is not None and mask.ndim != 2):
+            return all_rows(order, batch, copies.device)
+        filled = cache is not None and any(cache.is_updated.values())
+        return distinct_rows(copies, mask, None, branches_of(cache) if filled else encoded)
+
+
+def _check_one_vocabulary(model: PreTrainedModel) -> None:
+    """Refuse a model whose token ids may mean one thing to its encoder and another to its decoder."""
+    parts = [model.get_encoder(), model.get_decoder()]
+    weights = [part.get_input_embeddings().weight for part in parts if isinstance(part, PreTrainedModel)]
+    if len(weights) < 2 or weights[0] is not weights[1]:
+        raise EquiLMError(
+            f"The encoder and the decoder of {type(model).__name__} have embeddings of their own, so one token id may "
+            "be two words, and one table cannot permute both. EquiLMForSeq2SeqLM wraps models that share them, such "
+            "as T5 and BART; TextSymmetrizer makes any model fair on text."
+        )
+
+
+def _refuse_tensors(given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if isinstance(value, Tensor):
+            raise EquiLMError(
+                f"EquiLM cannot give {name} to the permuted texts: the group permutes token ids. Leave it out, or use "
+                "model.plain() to run the base model unfairly."
+            )

@@ -1,0 +1,116 @@
+"""A study's measures besides regard: exact pairs, the gap of eq. 4, cost, and perplexity."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..metrics.perplexity import measure
+from ..metrics.wikitext import load_wikitext
+from .cells import Cell, CellTexts, Study
+from .gaps import CellCheck
+from .sampling import AxisModels
+
+
+def gap_records(study: Study, checks: Mapping[Cell, CellCheck]) -> list[dict[str, Any]]:
+    """The mean and the largest gap of each axis and decoder, in nats per token."""
+    records = []
+    for axis in study.axes:
+        for decoder in study.decoders:
+            gaps = [gap for cell in _cells(checks, axis, decoder) for gap in checks[cell].gaps]
+            of = "texts" if decoder == "sequence" else "tokens"
+            found = {"mean": fmean(gaps), "largest": max(gaps), "count": len(gaps), "of": of}
+            records.append({"axis": axis, "decoder": decoder, **found})
+    return records
+
+
+def pair_records(
+    study: Study, checks: Mapping[Cell, CellCheck], masked_scores: Callable[[Cell], NDArray[np.float64]]
+) -> list[dict[str, Any]]:
+    """How many texts of the later groups are, token by token, the swap of the first group's from the same draws.
+
+    Of the pairs in which only the name differs, it is checked that their masked scores are equal to the last digit.
+
+    Args:
+        study: which axes and decoders.
+        checks: of all cells.
+        masked_scores: of a cell's masked texts, shape ``(samples, labels)``.
+    """
+    records = []
+    for axis in study.axes:
+        for decoder in study.decoders:
+            first = study.groups(axis)[0]
+            for group in study.groups(axis)[1:]:
+                record = {"pairs": 0, "swapped": 0, "name_only": 0, "equal_scores": True}
+                for cell in (cell for cell in _cells(checks, axis, decoder) if cell.group == group):
+                    check, other = checks[cell], replace(cell, group=first)
+                    swapped = np.array(check.swapped)
+                    names = swapped & np.array(check.name_only)
+                    record["pairs"] += len(swapped)
+                    record["swapped"] += int(swapped.sum())
+                    record["name_only"] += int(names.sum())
+                    record["equal_scores"] &= np.array_equal(masked_scores(cell)[names], masked_scores(other)[names])
+                records.append({"axis": axis, "decoder": decoder, "group": group, **record})
+    return records
+
+
+def cost_records(study: Study, cells: Mapping[Cell, CellTexts]) -> list[dict[str, Any]]:
+    """The time of each decoder: the median cell, so that what else the machine did meanwhile counts little."""
+    seconds, speeds = {}, {}
+    for decoder in study.decoders:
+        chosen = [texts for cell, texts in cells.items() if cell.decoder == decoder]
+        seconds[decoder] = median(texts.seconds for texts in chosen)
+        speeds[decoder] = median(texts.new_tokens / texts.seconds for texts in chosen)
+    return [
+        {
+            "decoder": decoder,
+            "seconds_per_cell": seconds[decoder],
+            "tokens_per_second": speeds[decoder],
+            "times_plain": seconds[decoder] / seconds["plain"] if "plain" in seconds else None,
+        }
+        for decoder in study.decoders
+    ]
+
+
+def perplexity_records(
+    study: Study,
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    source: str,
+    file: Path,
+    blocks: int | None = None,
+) -> dict[str, Any]:
+    """Perplexity of the plain model, EquiLM and R-EquiLM of each axis (paper, table 9).
+
+    Args:
+        study: which axes.
+        base: the plain model.
+        tokenizer: its tokenizer.
+        source: a text file, or the name of a Wikitext test set.
+        file: keeps the blocks; it may come from ``examples/wikitext_perplexity.py`` with the same axes.
+        blocks: measure only the first so many; None: all.
+    """
+    models: dict[str, PreTrainedModel] = {"plain": base}
+    for axis in study.axes:
+        wrapped = AxisModels(base, tokenizer, axis)
+        models |= {f"EquiLM ({axis})": wrapped.equilm, f"R-EquiLM ({axis})": wrapped.relaxed}
+    run = measure(models, tokenizer, load_wikitext(source), blocks=blocks, file=file)
+    changes, results = run.compare("plain"), run.compute()
+    rows = []
+    for name, result in results.items():
+        change = changes.get(name)
+        row = {"model": name, "perplexity": result.perplexity, "word_perplexity": result.word_perplexity}
+        percent, error = (None, None) if change is None else (change.percent, change.standard_error)
+        rows.append({**row, "change_percent": percent, "standard_error": error})
+    plain = results["plain"]
+    counted = {"blocks": plain.blocks, "block_size": plain.block_size, "tokens": plain.tokens}
+    return {"text": Path(source).name, **counted, "models": rows}
+
+
+def _cells(checks: Iterable[Cell], axis: str, decoder: str) -> list[Cell]:
+    return [cell for cell in checks if cell.axis == axis and cell.decoder == decoder]

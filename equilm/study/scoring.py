@@ -1,0 +1,83 @@
+"""Regard of a study's texts: each distinct text scored once and kept, then fractions and disparities by group."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from ..metrics.regard import mask_group, regard_from_scores
+from ..metrics.regard_classifier import RegardClassifier
+from ..prompts import CONTEXTS
+from .cells import Cell, CellTexts, Study
+from .storage import RecordFile
+
+# What the classifier reads. The last shows its own bias: the same texts, those of all groups, under each one's name.
+VIEWS = {"masked": "Masked", "raw": "As written", "renamed": "Same texts, other name"}
+
+# Distinct texts scored before they are saved.
+_CHUNK = 1024
+
+Scores = Mapping[str, NDArray[np.float64]]
+"""For each text the probabilities of `LABELS`, float64, shape ``(4,)``."""
+
+
+def view_texts(study: Study, cells: Mapping[Cell, CellTexts], axis: str, task: str, decoder: str) -> dict[str, Any]:
+    """The texts that the classifier reads: for each of `VIEWS`, for each group a list of texts."""
+    groups = study.groups(axis)
+    own = {group: [Cell(axis, task, group, context, decoder) for context in CONTEXTS[task]] for group in groups}
+    return {
+        "masked": {group: [text for cell in own[group] for text in masked_texts(cells[cell])] for group in groups},
+        "raw": {group: [text for cell in own[group] for text in cells[cell].texts] for group in groups},
+        "renamed": {
+            group: [
+                text for other in groups for cell in own[other] for text in masked_texts(cells[cell], f"The {group}")
+            ]
+            for group in groups
+        },
+    }
+
+
+def masked_texts(texts: CellTexts, mask: str = "XYZ") -> list[str]:
+    """A cell's texts with the words that name the group replaced."""
+    return [mask_group(text, texts.cell.phrase, mask) for text in texts.texts]
+
+
+def score_texts(texts: Iterable[str], classifier: RegardClassifier, folder: Path) -> Scores:
+    """Score what has not been scored yet.
+
+    Args:
+        texts: the texts, in any order and any number of times.
+        classifier: scores them.
+        folder: keeps the scores, in a file for each classifier.
+    """
+    slug = re.sub("[^a-zA-Z0-9.]+", "-", classifier.name)
+    file = RecordFile(folder / f"scores-{slug}.jsonl", {"classifier": classifier.name})
+    known = {text: np.array(row) for record in file.read() for text, row in record["scores"].items()}
+    # In order of length there is little padding.
+    missing = sorted(set(texts) - known.keys(), key=lambda text: (len(text), text))
+    for start in tqdm(range(0, len(missing), _CHUNK), desc="Scoring regard", unit=f"×{_CHUNK} texts"):
+        chunk = missing[start : start + _CHUNK]
+        scores = dict(zip(chunk, classifier.scores(chunk), strict=True))
+        file.append([{"scores": {text: row.tolist() for text, row in scores.items()}}])
+        known |= scores
+    return known
+
+
+def regard_records(
+    study: Study, cells: Mapping[Cell, CellTexts], scores: Scores, classifier: str
+) -> list[dict[str, Any]]:
+    """Fractions by group, and the disparity between groups, for each axis, task, decoder and view."""
+    records = []
+    for axis in study.axes:
+        for task in study.tasks:
+            for decoder in study.decoders:
+                for view, groups in view_texts(study, cells, axis, task, decoder).items():
+                    rows = {group: np.stack([scores[text] for text in texts]) for group, texts in groups.items()}
+                    result = regard_from_scores(rows, classifier=classifier, masked=view == "masked")
+                    record = {"axis": axis, "task": task, "decoder": decoder, "view": view}
+                    records.append({**record, **{name: result.to_dict()[name] for name in ("by_group", "disparities")}})
+    return records

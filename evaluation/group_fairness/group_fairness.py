@@ -1,0 +1,82 @@
+"""The `evaluate` metric of group-theoretic fairness: a wrapper of `equilm.metrics.group_fairness`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import evaluate
+
+from equilm import EquiLMError
+from equilm.metrics.group_fairness import group_fairness
+from equilm.metrics.loading import resolve_model
+
+_CITATION = """\
+@inproceedings{basu-etal-2023-equi-tuning,
+    title = {Equi-Tuning: Group Equivariant Fine-Tuning of Pretrained Models},
+    author = {Basu, Sourya and Sattigeri, Prasanna and Natesan Ramamurthy, Karthikeyan and Chenthamarakshan, Vijil and
+        Varshney, Kush R. and Varshney, Lav R. and Das, Payel},
+    booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence},
+    year = {2023},
+    url = {https://arxiv.org/abs/2210.06475}
+}
+"""
+
+_DESCRIPTION = """\
+Group-theoretic fairness: by how much a generator of texts misses P(gY|gX) = P(Y|X), where g swaps the words of
+demographic groups in the prompt X and in its continuation Y. 0 is fair.
+"""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    prompts (list of str): the prompts X. May also be called data.
+    model_id (str): a Hub id or folder of a causal language model.
+    model: instead of model_id, a loaded model; an equilm.metrics.group_fairness.SequenceLevel; or a function from a
+        list of prompts and a list of continuations to the log-probability of each continuation.
+    tokenizer: the model's; for a function optional.
+    axes: "gender", "race", "race3", "orientation", a path or a DemographicAxis, or a list of them. Of an EquiLM, by
+        default its own.
+    continuations (list of list of str): for a function, as many texts for each prompt.
+    num_continuations, max_new_tokens (int, optional): how many continuations are sampled, 8, and how long, 15.
+    neutral_prompts (list of str, optional): prompts without words of the axes, for parity of the next word.
+    batch_size (int, optional): rows in a forward pass, 32.
+    confidence, bootstrap, seed (optional): of the intervals (0.95, 1000), and of everything that is drawn (0).
+    progress (bool, optional): show a progress bar.
+Returns:
+    "token_gap" or "continuation_gap" and "continuation_gap_per_token"; "parity"; and what they were measured with.
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class GroupFairness(evaluate.Metric):  # type: ignore[misc]
+    """By how much a generator of texts misses eq. 4 of Basu et al. (2023)."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            module_type="metric",
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features({"prompts": datasets.Value("string")}),
+            reference_urls=["https://arxiv.org/abs/2210.06475"],
+        )
+
+    def compute(
+        self, *, prompts: Sequence[str] | None = None, data: Sequence[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any] | None:
+        """As documented for the module: prompts or data, or prompts added before."""
+        if prompts is not None and data is not None:
+            raise EquiLMError("prompts and data are given, but they are names of one input: pass one of them.")
+        return super().compute(prompts=data if prompts is None else prompts, **kwargs)
+
+    def _compute(
+        self,
+        prompts: Sequence[str],
+        model: Any = None,
+        model_id: str | None = None,
+        tokenizer: Any = None,
+        axes: Any = None,
+        progress: bool = False,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        model, tokenizer = resolve_model(model, model_id, tokenizer)
+        return group_fairness(model, tokenizer, list(prompts), axes, progress=progress, **settings).to_dict()

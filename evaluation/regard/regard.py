@@ -1,0 +1,138 @@
+"""The `evaluate` measurement of regard: a wrapper of `equilm.metrics.regard`, called as Hugging Face's own is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+
+from equilm import EquiLMError
+from equilm.metrics.regard import mask_group, regard
+from equilm.metrics.regard_classifier import LABELS, RegardClassifier, load_classifier
+
+CONFIGS = {"default": ("data",), "compare": ("data", "references"), "groups": ("data", "groups")}
+AGGREGATIONS = {"average": ("average", np.mean), "maximum": ("max", np.max)}
+
+_CITATION = """\
+@inproceedings{sheng-etal-2019-woman,
+    title = {The Woman Worked as a Babysitter: On Biases in Language Generation},
+    author = {Sheng, Emily and Chang, Kai-Wei and Natarajan, Premkumar and Peng, Nanyun},
+    booktitle = {Proceedings of EMNLP-IJCNLP 2019},
+    year = {2019},
+    url = {https://arxiv.org/abs/1909.01326}
+}
+"""
+
+_DESCRIPTION = """\
+Regard: how a text makes its readers think of the one it is about (negative, neutral, positive or a mixture), compared
+between the texts of any number of demographic groups.
+"""
+
+_KWARGS_DESCRIPTION = """
+Args:
+    data (list of str): texts.
+    references (list of str): texts of another group; config "compare" only.
+    groups (list of str): the group of each text in data; config "groups" only.
+    aggregation (str, optional): "average" or "maximum" over the texts; configs "default" and "compare".
+    classifier (optional): None for sasha/regardv3, or the packaged classifier where the Hub does not answer;
+        "packaged"; a Hub id or folder; a text-classification pipeline; a function of the form pipelines have.
+    phrases (dict, optional): the phrase to mask as XYZ, by group in config "groups", and by input ("data",
+        "references") in the others.
+    bootstrap, confidence, seed (optional): number of resamples, confidence and seed of the intervals; config "groups".
+    batch_size (int, optional): texts scored at once.
+    progress (bool, optional): show a progress bar.
+Returns:
+    "default": "regard", with aggregation "average_regard" or "max_regard".
+    "compare": "regard_difference", with aggregation "average_data_regard" and "average_references_regard", or
+        "max_data_regard" and "max_references_regard".
+    "groups": "by_group", "disparities", and what they were made with.
+    All: "classifier", the name of the classifier.
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
+class Regard(evaluate.Measurement):  # type: ignore[misc]
+    """Regard of texts, of two lists of texts, or of the texts of many groups."""
+
+    def _info(self) -> evaluate.MeasurementInfo:
+        if self.config_name not in CONFIGS:
+            raise EquiLMError(f"{self.config_name!r} is no configuration of regard: expected one of {list(CONFIGS)}.")
+        return evaluate.MeasurementInfo(
+            module_type="measurement",
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_KWARGS_DESCRIPTION,
+            features=datasets.Features(
+                {name: datasets.Value("string", id="sequence") for name in CONFIGS[self.config_name]}
+            ),
+            reference_urls=["https://arxiv.org/abs/1909.01326", "https://arxiv.org/abs/2210.06475"],
+        )
+
+    def _download_and_prepare(self, dl_manager: Any) -> None:
+        self._loaded: dict[str | None, RegardClassifier] = {}  # by name, once for this module: the first use loads
+
+    def _scorer(self, classifier: Any) -> RegardClassifier:
+        if classifier is not None and not isinstance(classifier, str):
+            return load_classifier(classifier)
+        if classifier not in self._loaded:
+            self._loaded[classifier] = load_classifier(classifier)
+        return self._loaded[classifier]
+
+    def _compute(
+        self,
+        data: Sequence[str],
+        references: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+        aggregation: str | None = None,
+        classifier: Any = None,
+        phrases: Mapping[str, str] | None = None,
+        batch_size: int = 32,
+        progress: bool = False,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        scorer = self._scorer(classifier)
+        if groups is not None:
+            if aggregation is not None:
+                raise EquiLMError(f'The config "groups" aggregates by group; aggregation={aggregation!r} has no place.')
+            texts: dict[str, list[str]] = {}
+            for text, group in zip(data, groups, strict=True):
+                texts.setdefault(group, []).append(text)
+            result = regard(texts, scorer, phrases, batch_size=batch_size, progress=progress, **settings)
+            return result.to_dict()
+
+        if settings:
+            raise EquiLMError(f'{sorted(settings)} are for the config "groups", not for {self.config_name!r}.')
+        if aggregation is not None and aggregation not in AGGREGATIONS:
+            raise EquiLMError(f"aggregation={aggregation!r} is unknown: expected None or one of {list(AGGREGATIONS)}.")
+        inputs = {"data": list(data)} if references is None else {"data": list(data), "references": list(references)}
+        for name, phrase in (phrases or {}).items():
+            if name not in inputs:
+                raise EquiLMError(f"There is a phrase to mask in {name!r}: expected one of {list(inputs)}.")
+            inputs[name] = [mask_group(text, phrase) for text in inputs[name]]
+        # Scored together, so that a text gets the same score in both lists.
+        pooled = scorer.scores([text for several in inputs.values() for text in several], batch_size, progress)
+        scores = {"data": pooled[: len(data)], "references": pooled[len(data) :]}
+        result: dict[str, Any]
+        if aggregation is not None:
+            prefix, reduce = AGGREGATIONS[aggregation]
+            result = {
+                f"{prefix}_regard" if references is None else f"{prefix}_{name}_regard": _by_label(
+                    reduce(scores[name], 0)
+                )
+                for name in inputs
+            }
+        elif references is not None:
+            result = {"regard_difference": _by_label(scores["data"].mean(0) - scores["references"].mean(0))}
+        else:
+            result = {"regard": [_sorted_labels(row) for row in pooled]}
+        return {**result, "classifier": scorer.name}
+
+
+def _by_label(row: np.ndarray) -> dict[str, float]:
+    return dict(zip(LABELS, row.tolist(), strict=True))
+
+
+def _sorted_labels(row: np.ndarray) -> list[dict[str, Any]]:
+    """The labels as a pipeline returns them, the most probable first."""
+    return [{"label": LABELS[column], "score": float(row[column])} for column in np.argsort(-row, kind="stable")]

@@ -1,0 +1,216 @@
+"""Trains the packaged classifier of regard, and measures it.
+
+    python examples/regard_classifier/train.py ../shared/data/regard     # to equilm/metrics/regard_adapter
+
+The folder holds the sets of Sheng et al. (2019) as ``label<TAB>text`` files: train_other.tsv, dev.tsv and test.tsv; and
+dialogpt.tsv, whose overlap with them is counted. Writes the adapter, the numbers of its card, and `results.json` here.
+The settings below were compared by cross-validation on train_other.tsv alone, where they differ by little more than
+its seeds do.
+"""
+
+import argparse
+import copy
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from phrases import synthesize
+from sklearn.model_selection import StratifiedKFold
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase, get_linear_schedule_with_warmup
+
+from equilm.metrics.regard_classifier import LABELS, ModelClassifier, RegardClassifier
+from equilm.metrics.regard_packaged import ADAPTER, load_encoder
+
+Rows = list[tuple[str, int]]  # texts and indices into LABELS
+
+SYNTHETIC, SYNTHETIC_EPOCHS, EPOCHS = 1200, 2, 6
+LEARNING_RATE, BATCH_SIZE, SEED = 1e-3, 16, 0
+LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1}
+LAYERS = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
+
+SUBJECTS = (
+    "XYZ",
+    *("The man", "The woman", "The Black person", "The White person", "The gay person", "The straight person"),
+)
+
+
+def read(file: Path) -> Rows:
+    """Rows of a ``label<TAB>text`` file, whose labels are −1, 0, 1 and 2."""
+    pairs = (line.split("\t") for line in file.read_text("utf-8").splitlines())
+    return [(text, int(label) + 1) for label, text in pairs]
+
+
+def rewords(text: str, others: Sequence[str], words: int = 5, share: float = 0.5) -> bool:
+    """Whether a text shares half of its (or the other's) runs of five words with another: a new subject at most."""
+
+    def runs(of: str) -> set[tuple[str, ...]]:
+        found = re.findall(r"\w+", of.lower())
+        return {tuple(found[start : start + words]) for start in range(len(found) - words + 1)}
+
+    own = runs(text)
+    return any(len(own & theirs) >= share * max(1, min(len(own), len(theirs))) for theirs in map(runs, others))
+
+
+def new_model() -> tuple[PeftModel, PreTrainedTokenizerBase]:
+    """The encoder with a fresh adapter and head."""
+    torch.manual_seed(SEED)
+    encoder, tokenizer = load_encoder()
+    config = LoraConfig(target_modules=LAYERS, modules_to_save=["classifier"], **LORA)
+    return get_peft_model(encoder, config), tokenizer  # type: ignore[arg-type,return-value]
+
+
+def fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Rows, epochs: int, seed: int) -> None:
+    """Train the adapter and the head, in bfloat16 where that is safe."""
+    torch.manual_seed(seed)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=0.01)
+    batches = [batch for _ in range(epochs) for batch in _batches(rows)]
+    schedule = get_linear_schedule_with_warmup(optimizer, len(batches) // 10, len(batches))
+    model.train()
+    for batch in tqdm(batches, desc="Training", unit="batch", leave=False):
+        inputs = tokenizer([text for text, _ in batch], padding=True, return_tensors="pt")
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = model(**inputs).logits
+        nn.functional.cross_entropy(logits.float(), torch.tensor([label for _, label in batch])).backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    model.eval()
+
+
+def _batches(rows: Rows, pool: int = 8) -> list[Rows]:
+    """One epoch in random order; batches of like lengths out of pools of eight, so that little is padding."""
+    order = torch.randperm(len(rows)).tolist()
+    batches = []
+    for start in range(0, len(order), pool * BATCH_SIZE):
+        near = sorted(order[start : start + pool * BATCH_SIZE], key=lambda row: len(rows[row][0]))
+        batches += [[rows[row] for row in near[at : at + BATCH_SIZE]] for at in range(0, len(near), BATCH_SIZE)]
+    return [batches[at] for at in torch.randperm(len(batches)).tolist()]
+
+
+def accuracy(scores: np.ndarray, rows: Rows) -> float:
+    """The fraction of texts whose most probable label is right."""
+    return float((scores.argmax(1) == [label for _, label in rows]).mean())
+
+
+def cross_validate(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Rows, folds: int, splits: int
+) -> dict[str, Any]:
+    """Mean and standard deviation over ``splits`` seeds, of the split and of the training alike."""
+    labels = np.array([label for _, label in rows])
+    plain = labels < LABELS.index("other")  # dev and test have no "other"
+    found: dict[str, list[float]] = {"accuracy": [], 'accuracy without "other"': []}
+    for seed in tqdm(range(splits), desc="Cross-validation", unit="split"):
+        scores = np.empty((len(rows), len(LABELS)))
+        for train, held in StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, labels):
+            candidate = copy.deepcopy(model)
+            fit(candidate, tokenizer, [rows[row] for row in train], EPOCHS, seed)
+            scores[held] = ModelClassifier("fold", candidate, tokenizer, LABELS).scores([rows[row][0] for row in held])
+        right = scores.argmax(1) == labels
+        found["accuracy"].append(float(right.mean()))
+        found['accuracy without "other"'].append(float(right[plain].mean()))
+    return {name: {"mean": float(np.mean(values)), "std": float(np.std(values))} for name, values in found.items()}
+
+
+def bias(classifier: RegardClassifier, sentences: Sequence[str]) -> dict[str, dict[str, float]]:
+    """By group: mean probabilities over the same sentences with the group's name in place of XYZ."""
+    return {
+        group: dict(
+            zip(LABELS, classifier.scores([text.replace("XYZ", group) for text in sentences]).mean(0), strict=True)
+        )
+        for group in SUBJECTS
+    }
+
+
+def card(results: dict[str, Any]) -> str:
+    """The part of the model card that holds numbers, in Markdown."""
+    cross, overlap = results["cross_validation"], results["dialogpt"]
+    lines = ["| set | texts | this classifier | regard2 of Sheng et al. |", "|---|---|---|---|"]
+    for name, theirs in (("dev", ".92"), ("test", ".80")):
+        lines.append(f"| {name} | {results[name]['texts']} | {results[name]['accuracy']:.3f} | {theirs} |")
+    lines += ["", f"{results['folds']}-fold cross-validation on the {results['train']} training sentences, over "]
+    lines[-1] += f"{results['splits']} seeds (mean ± standard deviation): " + "; ".join(
+        f"{name} {value['mean']:.3f} ± {value['std']:.3f}" for name, value in cross.items()
+    )
+    lines[-1] += "."
+    lines += [
+        "",
+        f"Of dialogpt.tsv's {overlap['texts']} answers, {overlap['held out']} reword a sentence of dev or test ",
+    ]
+    lines[-1] += f"and {overlap['train']} one of train_other: none is used."
+    lines += ["", "Mean probabilities over the sentences of dev and test, with each group's name in place of XYZ:", ""]
+    lines += [f"| group | {' | '.join(LABELS)} |", "|---" * (len(LABELS) + 1) + "|"]
+    for group, means in results["bias"].items():
+        lines.append(f"| {group} | {' | '.join(f'{means[label]:.3f}' for label in LABELS)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_card(folder: Path, numbers: str) -> None:
+    """Put the numbers between the card's two marks."""
+    file, begin, end = (
+        folder / "README.md",
+        "<!-- begin: numbers of train.py -->\n",
+        "<!-- end: numbers of train.py -->",
+    )
+    before, _, rest = file.read_text("utf-8").partition(begin)
+    file.write_text(before + begin + numbers + end + rest.partition(end)[2], "utf-8")
+
+
+def main() -> None:
+    """Train, measure, and write what the package needs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of train_other.tsv, dev.tsv, test.tsv and dialogpt.tsv")
+    parser.add_argument("--out", type=Path, default=ADAPTER, help="folder for the adapter, with its README.md")
+    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--splits", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    held = {name: read(arguments.data / f"{name}.tsv") for name in ("dev", "test")}
+    held_texts = [text for rows in held.values() for text, _ in rows]
+    rows = [row for row in read(arguments.data / "train_other.tsv") if row[0] not in held_texts]
+    answers = [line.split("\t")[2] for line in (arguments.data / "dialogpt.tsv").read_text("utf-8").splitlines()]
+
+    base, tokenizer = new_model()
+    fit(base, tokenizer, synthesize(SYNTHETIC, SEED), SYNTHETIC_EPOCHS, SEED)
+    model = copy.deepcopy(base)
+    fit(model, tokenizer, rows, EPOCHS, SEED)
+    with TemporaryDirectory() as folder:  # peft would also rewrite the card
+        model.save_pretrained(folder)
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copyfile(Path(folder) / name, arguments.out / name)
+
+    classifier = ModelClassifier("trained", model, tokenizer, LABELS)
+    results: dict[str, Any] = {
+        "train": len(rows),
+        "folds": arguments.folds,
+        "splits": arguments.splits,
+        "cross_validation": cross_validate(base, tokenizer, rows, arguments.folds, arguments.splits),
+        "dialogpt": {
+            "texts": len(answers),
+            "held out": sum(rewords(answer, held_texts) for answer in answers),
+            "train": sum(rewords(answer, [text for text, _ in rows]) for answer in answers),
+        },
+        "bias": bias(classifier, held_texts),
+    }
+    for name, texts in held.items():
+        scores = classifier.scores([text for text, _ in texts])
+        results[name] = {"texts": len(texts), "accuracy": accuracy(scores, texts)}
+    Path(__file__).with_name("results.json").write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+    write_card(arguments.out, card(results))
+    print(card(results))
+
+
+if __name__ == "__main__":
+    main()

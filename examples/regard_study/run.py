@@ -1,0 +1,27 @@
+"""The paper's regard study on one or several processes; the options are those of ``equilm report``.
+
+python examples/regard_study/run.py --output study
+accelerate launch --num_processes 4 examples/regard_study/run.py --output study --model Qwen/Qwen3-0.6B
+"""
+
+import argparse
+import sys
+
+from equilm import EquiLMError
+from equilm.study import command
+
+
+def main() -> int:
+    """Run what the options say; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_arguments(parser)
+    try:
+        command.run(parser.parse_args())
+    except EquiLMError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""Tables 2, 7 and 8 of the paper: compositional generalization on SCAN, from pretraining to the test accuracies.
+
+    python examples/scan/run.py --cell lstm --model plain --model equi   # Table 2 without the G-LSTM, under an hour
+    python examples/scan/run.py                                          # all cells and models
+    python examples/scan/run.py --task add_jump --cell gru --seeds 0 --workers 1
+
+A plain model is trained from scratch; "equi" equi-tunes the plain model of the same task, cell and seed (which is
+trained first where it is missing); "group" trains Gordon et al.'s (2020) equivariant model from scratch. Every finished
+run leaves a JSON file in its folder and is not repeated; one that was stopped goes on from its last checkpoint.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanSeq2Seq, load_split
+from equilm.scan.modeling_scan import ScanPreTrainedModel
+from equilm.scan.training import EQUI_TUNING, GROUP_TRAINING, PRETRAINING, Recipe, check_seed, fit, validation_split
+
+TASKS = ("add_jump", "around_right")
+TABLES = {"lstm": 2, "rnn": 7, "gru": 8}
+RECIPES = {"plain": PRETRAINING, "group": GROUP_TRAINING, "equi": EQUI_TUNING}
+GROUPS: dict[str, dict[str, Any]] = {
+    "group": {"add_jump": "verb", "around_right": "direction"},
+    "equi": {"add_jump": "jump_run", "around_right": "direction"},  # paper, section 5.2
+}
+# Validation and test accuracy of the paper's Table 2, in %. Its tables 7 and 8 are in an appendix we do not have.
+PAPER = {
+    ("add_jump", "plain", "lstm"): ("99.1 (0.3)", "0.0 (0.0)"),
+    ("add_jump", "group", "lstm"): ("99.4 (0.8)", "98.3 (1.4)"),
+    ("add_jump", "equi", "lstm"): ("98.9 (0.7)", "97.9 (1.0)"),
+    ("around_right", "plain", "lstm"): ("98.9 (0.7)", "0.4 (0.7)"),
+    ("around_right", "group", "lstm"): ("98.4 (0.6)", "89.6 (1.9)"),
+    ("around_right", "equi", "lstm"): ("99.8 (0.2)", "95.7 (3.6)"),
+}
+PAPER_SENTENCES = {"plain": 200_000, "group": 200_000, "equi": 10_000}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model to train and test."""
+
+    task: str
+    cell: str
+    model: str
+    seed: int
+    output: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.output / self.task / f"{self.model}-{self.cell}" / f"seed{self.seed}"
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What the run found, once it is finished."""
+        path = self.folder / "result.json"
+        return json.loads(path.read_text("utf-8")) if path.exists() else None
+
+    @property
+    def name(self) -> str:
+        return {"plain": "", "group": "G-", "equi": "Equi"}[self.model] + self.cell.upper()
+
+
+def build(run: Run) -> ScanPreTrainedModel:
+    """The model before its training."""
+    if run.model == "plain":
+        return ScanSeq2Seq(cell=run.cell)
+    group = GROUPS[run.model][run.task]
+    if run.model == "group":
+        return GroupScanSeq2Seq(cell=run.cell, group=group)
+    pretrained = Run(run.task, run.cell, "plain", run.seed, run.output)
+    return EquiScanSeq2Seq.from_base(ScanSeq2Seq.from_pretrained(pretrained.folder), group)
+
+
+def execute(run: Run, recipe: Recipe) -> None:
+    """Train, validate and test; writes the run's JSON file."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    with (run.folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+        split = load_split(run.task)  # type: ignore[arg-type]
+        train, validation = validation_split(split["train"], run.seed)
+        torch.manual_seed(run.seed)
+        model = build(run)
+        trainer = fit(model, train, validation, recipe, run.folder, run.seed, disable_tqdm=True)
+        result = {
+            "validation": trainer.state.best_metric,
+            "test": model.exact_match(list(split["test"])),
+            "sentences": trainer.sentences_seen,
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+    (run.folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def execute_chain(chain: list[Run], recipes: dict[str, Recipe]) -> None:
+    """Runs of which each needs the one before it, in a process of its own."""
+    torch.set_num_threads(1)  # the models are small: the other cores do other runs
+    for run in chain:
+        if run.result is None:
+            execute(run, recipes[run.model])
+
+
+def chains(arguments: argparse.Namespace) -> Iterator[list[Run]]:
+    """The runs asked for; those of one chain come after one another, chains beside one another."""
+    for task in arguments.task or TASKS:
+        for cell in arguments.cell or TABLES:
+            for seed in arguments.seeds:
+                wanted = set(arguments.model or RECIPES)
+                if wanted & {"plain", "equi"}:
+                    models = ("plain", "equi") if "equi" in wanted else ("plain",)
+                    yield [Run(task, cell, model, seed, arguments.output) for model in models]
+                if "group" in wanted:
+                    yield [Run(task, cell, "group", seed, arguments.output)]
+
+
+def percent(values: Iterable[float]) -> str:
+    """Mean and sample standard deviation of shares, in %."""
+    shares = [100 * value for value in values]
+    return f"{statistics.mean(shares):.1f}" + (f" ({statistics.stdev(shares):.1f})" if len(shares) > 1 else "")
+
+
+def print_tables(runs: list[Run]) -> None:
+    """One table for each cell, as the paper has them."""
+    line = "{:13} {:10} {:9} {:>12} {:>12} {:>12} {:>12} {:>10} {:>10} {:>8}"
+    for cell in dict.fromkeys(run.cell for run in runs):
+        print(
+            f"\nTable {TABLES[cell]}. Accuracy in %, mean (standard deviation) over the seeds; the paper's beside ours"
+        )
+        print(line.format("task", "group", "model", *"val paper test paper sentences paper seconds".split()))
+        of_cell = [run for run in runs if run.cell == cell]
+        for task, model in dict.fromkeys((run.task, run.model) for run in of_cell):
+            same = [run for run in of_cell if (run.task, run.model) == (task, model)]
+            results = [result for run in same if (result := run.result) is not None]
+            validation, test = PAPER.get((task, model, cell), ("", ""))
+            print(
+                line.format(
+                    task,
+                    GROUPS[model][task] if model in GROUPS else "",
+                    same[0].name,
+                    percent(result["validation"] for result in results),
+                    validation,
+                    percent(result["test"] for result in results),
+                    test,
+                    results[0]["sentences"],
+                    PAPER_SENTENCES[model],
+                    round(statistics.mean(result["seconds"] for result in results)),
+                )
+            )
+
+
+def main() -> None:
+    """Run what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", action="append", choices=TASKS, help="one or several; by default both")
+    parser.add_argument("--cell", action="append", choices=list(TABLES), help="one or several; by default all")
+    parser.add_argument("--model", action="append", choices=list(RECIPES), help="one or several; by default all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--sentences", type=int, help="train on so many only, to try the script out")
+    parser.add_argument("--output", type=Path, default=Path("scan-runs"), help="for results and checkpoints")
+    arguments = parser.parse_args()
+    for seed in arguments.seeds:
+        check_seed(seed)
+
+    recipes = {
+        name: recipe if arguments.sentences is None else Recipe(arguments.sentences, recipe.batch_size, 1e-3)
+        for name, recipe in RECIPES.items()
+    }
+    planned = list(chains(arguments))
+    start = time.perf_counter()
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.workers, mp_context=spawn) as pool:
+        jobs = [pool.submit(execute_chain, chain, recipes) for chain in planned]
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc="Runs", unit="run"):
+            job.result()
+    print_tables([run for chain in planned for run in chain])
+    print(
+        f"\n{(time.perf_counter() - start) / 60:.1f} minutes, {arguments.workers} workers; runs in {arguments.output}"
+    )
+
+
+if __name__ == "__main__":
+    main()

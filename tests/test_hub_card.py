@@ -1,0 +1,196 @@
+"""The model card: a pattern for all of it, and its snippets run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from words import word_model, word_tokenizer
+
+from equilm import EquiLMError, EquiLMForCausalLM
+from equilm.hub import Measurements, measure, model_card, save_model
+from equilm.hub.measure import equality_prompts
+from equilm.testing import TOLERANCE
+
+TEXT = "The doctor worked as a nurse because the man had a job . " * 30
+
+# The card in full; what stands between angle quotes varies.
+CARD = """---
+base_model: someone/base
+library_name: transformers
+license: mit
+pipeline_tag: text-generation
+tags:
+- equilm
+- fairness
+- equi-tuning
+model-index:
+- name: fair
+  results:
+‹lines›
+---
+
+# fair
+
+This is someone/base wrapped as EquiLM, which treats demographic groups alike by construction
+([Basu et al., AAAI 2023](https://arxiv.org/abs/2210.06475)). The base model's weights are unchanged by the wrapping: at
+every step it reads the context with its words swapped in all 6 ways, and the swapped-back logits are averaged.
+
+**The promise.** For every swap g of the words below, P(gY | gX) = P(Y | X): swapping the groups in a prompt swaps them in
+the answer's distribution, and changes nothing else. It holds up to rounding, and can be checked in one line (below).
+
+## Use
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+import equilm  # pip install equilm
+
+model = AutoModelForCausalLM.from_pretrained("someone/fair")
+tokenizer = AutoTokenizer.from_pretrained("someone/fair")
+
+inputs = tokenizer("The weather that morning was", return_tensors="pt")
+print(tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0]))
+print(model.fairness_report())
+```
+
+Without the package, the code in this repository does the same: pass `trust_remote_code=True`, and pin `revision=` to the
+commit you have read. To check the promise on your own text, and to see the base model's answer:
+
+```python
+from equilm.testing import assert_equivariant
+
+assert_equivariant(model, inputs.input_ids)
+with model.plain():
+    print(tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0]))
+```
+
+## Words
+
+- **gender**: ‹number› of ‹number› lists swapped, in ‹number› of ‹number› surface forms (lower, Title and UPPER case,
+  after a space and at the start of a text):
+  male/female, father/mother, ‹text›
+  - not swapped, since this tokenizer cannot carry them:
+    nephew/niece ('niece' is 6 tokens: ‹text›)
+- **race3**: 1 of 1 lists swapped, in ‹number› of ‹number› surface forms (lower, Title and UPPER case,
+  after a space and at the start of a text):
+  Black/White/Asian
+
+The lists with their token ids are in `config.json` (`axes`, `cycles`, `coverage`).
+
+## Measured
+
+| | base model | this model |
+|---|---|---|
+| \\|log P(gY\\|gX) − log P(Y\\|X)\\| per token, mean | ‹number› | ‹number› |
+| the same, largest | ‹number› | ‹number› |
+| perplexity per token, a text | ‹number› | ‹number› (‹number› %) |
+| time of greedy decoding, prompt without these words | 1 | ‹number› |
+| time of greedy decoding, prompt with one of them | 1 | ‹number› |
+
+The first two rows are in nats, over ‹number› tokens sampled from this model after prompts that name a group; the
+perplexity is over ‹number› tokens; the times are one text on CPU. `equilm push` measured them when
+it wrote this card.
+
+## Intended use and limits
+
+For generating and scoring text where the groups above must be treated alike, and for showing that they are.
+
+- Only the listed words are swapped. Bias tied to other words (names, dialects, words of many tokens, groups not listed) is
+  the base model's. So are toxicity, errors and invented facts.
+- Words with several meanings are swapped in all of them: "straight" is also a line, "Black" a colour.
+- Alike is not good: a group-blind model says the same of all groups, be it kind or not.
+- Continuous batching and the paged cache would drop the averaging; the model refuses them.
+
+## Citation
+
+```bibtex
+@inproceedings{basu2023equituning,
+  title     = {Equi-Tuning: Group Equivariant Fine-Tuning of Pretrained Models},
+  author    = {Basu, Sourya and Sattigeri, Prasanna and Natesan Ramamurthy, Karthikeyan and Chenthamarakshan, Vijil and Varshney, Kush R. and Varshney, Lav R. and Das, Payel},
+  booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence},
+  year      = {2023}
+}
+```
+"""
+PLACEHOLDERS = {"number": r"[-+]?\d+(\.\d+)?(e[-+]\d+)?", "text": ".+", "lines": r"(.*\n)*.*"}
+
+
+def pattern() -> str:
+    escaped = re.escape(CARD.rstrip("\n"))
+    for name, matches in PLACEHOLDERS.items():
+        escaped = escaped.replace(f"‹{name}›", matches)
+    return escaped
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return word_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def base(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    return word_model(tokenizer)
+
+
+@pytest.fixture(scope="module")
+def model(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> EquiLMForCausalLM:
+    return EquiLMForCausalLM.from_base(base, tokenizer, axes=["gender", "race3"])
+
+
+@pytest.fixture(scope="module")
+def measured(model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Measurements:
+    return measure(model, tokenizer, TEXT, "a text", blocks=1, block_size=128, progress=False)
+
+
+def test_the_whole_card(model: EquiLMForCausalLM, measured: Measurements) -> None:
+    card = model_card(model, measured, "someone/fair", base_model="someone/base", license="mit")
+    assert re.fullmatch(pattern(), str(card)), str(card)
+    assert card.data.to_dict()["model-index"][0]["results"][0]["metrics"][0]["value"] == measured.gap_mean[1]
+
+
+def test_what_is_measured(measured: Measurements) -> None:
+    assert measured.gap_largest[1] <= 1e-4 < 0.1 < measured.gap_largest[0]
+    assert measured.gap_mean[1] < measured.gap_largest[1] and measured.gap_tokens > 100
+    assert measured.perplexity[0] != measured.perplexity[1] and measured.perplexity_tokens == 127
+    assert measured.slow_down_named > 0 and measured.slow_down_neutral > 0
+
+
+def test_the_card_of_the_relaxed_model_promises_less(
+    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, measured: Measurements
+) -> None:
+    relaxed = EquiLMForCausalLM.from_base(base, tokenizer, relaxed=True)
+    text = str(model_card(relaxed, measured, "fair"))
+    assert "a LlamaForCausalLM wrapped as R-EquiLM" in text and "nothing is promised" in text
+    assert "(he, she, his, her, him) as the base model has them" in text and "he/she (it holds a general word)" in text
+
+
+def test_prompts_hold_words_that_are_swapped(model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
+    prompts = equality_prompts(model)
+    assert len(prompts) == len(set(prompts)) and len(prompts) > 20
+    for prompt in prompts:
+        assert model.action.moved[tokenizer(prompt).input_ids].any(), prompt
+
+
+def test_a_model_without_words_cannot_be_measured(tokenizer: PreTrainedTokenizerBase) -> None:
+    from models import tiny_model, wrap
+
+    with pytest.raises(EquiLMError, match="names no words that are swapped"):
+        equality_prompts(wrap(tiny_model()))
+
+
+def test_the_snippets_run(
+    model: EquiLMForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    measured: Measurements,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save_model(model, tokenizer, tmp_path / "fair", measured)
+    blocks = re.findall(r"```python\n(.*?)```", (tmp_path / "fair" / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert "EquiLM is on" in capsys.readouterr().out
+    assert TOLERANCE[names["model"].dtype] == 1e-5
