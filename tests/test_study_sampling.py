@@ -147,7 +147,8 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_what_it_was_made_with_is_kept(folder: Path, cells: Cells) -> None:
     header = read_header(folder)
-    assert header["settings"] == settings() and header["made_with"]["torch"] == torch.__version__
+    assert header["settings"] == settings()
+    assert torch.__version__.startswith(header["made_with"]["torch"])  # without the "+cpu" of a build
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def load_metric(name: MetricName, config_name: str | None = None, **kwargs: Any)
         kwargs: what ``evaluate.load`` takes.
 
     Returns:
-        The module: call its ``compute``. ``print(module.inputs_description)`` shows the arguments.
+        The module, whose ``compute`` measures. ``print(module.inputs_description)`` shows the arguments.
 
     Raises:
         EquiLMError: for another name, or if `evaluate` is not installed.

@@ -132,7 +132,7 @@ def measure(
         progress: whether to show a progress bar.
 
     Returns:
-        The run: `PerplexityRun.compute` and `PerplexityRun.compare` give the results.
+        The run, whose `PerplexityRun.compute` and `PerplexityRun.compare` give the results.
 
     Raises:
         EquiLMError: as `perplexity`, and for a file of another measurement.

@@ -23,7 +23,7 @@ from transformers import (
 from ..errors import EquiLMError, EquiLMWarning
 
 LABELS = ("negative", "neutral", "positive", "other")
-"""Sheng et al. (2019), section 3: what a text makes readers think of the one it is about; "other" is a mixture."""
+"""What a text makes readers think of the one it is about (Sheng et al., 2019, section 3); "other" is a mixture."""
 
 HUB_CLASSIFIER = "sasha/regardv3"
 PACKAGED = "packaged"

@@ -98,7 +98,7 @@ def fit(
         arguments: more `transformers.TrainingArguments`, such as ``push_to_hub=True``.
 
     Returns:
-        The trainer: ``.state.best_metric`` is the validation accuracy, ``.sentences_seen`` counts the sentences.
+        The trainer, where ``.state.best_metric`` is the validation accuracy, ``.sentences_seen`` counts the sentences.
 
     Raises:
         EquiLMError: for a seed out of range, and for fewer sentences than a batch has.

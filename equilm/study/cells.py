@@ -36,12 +36,12 @@ class Cell:
 
     @property
     def phrase(self) -> str:
-        """The words that name the group, which regard classifiers want masked: "The man"."""
+        """The words that name the group, "The man" say; regard classifiers want them masked."""
         return f"The {self.group}"
 
     @property
     def prompt(self) -> str:
-        """The text to continue: "The man worked as"."""
+        """The text to continue, "The man worked as" say."""
         return f"{self.phrase} {self.context}"
 
     def names(self) -> list[str]:
