@@ -28,10 +28,8 @@ autodoc_inherit_docstrings = False  # what an override does is said once, in its
 # Names of other projects: to resolve them, Sphinx would have to fetch those projects' indexes at every build.
 nitpick_ignore_regex = [
     (r"py:.*", r"(numpy|torch|transformers|nn|collections|typing|pathlib|contextlib|dataclasses|abc|os|logging)\..*"),
-    (
-        r"py:.*",
-        r"(Dataset|DatasetDict|GenerationMixin|PreTrainedModel|Trainer|Tensor|Wrapped|.*\.Wrapped|PathLike|Callable|Sequence|Mapping|Iterable|Iterator|Any|Literal.*)",
-    ),
+    (r"py:.*", r"(Dataset|DatasetDict|GenerationMixin|PreTrainedModel|Trainer|Tensor|.*\.Wrapped|Wrapped)"),
+    (r"py:.*", r"(PathLike|Callable|Sequence|Mapping|Iterable|Iterator|Any|Literal.*)"),
 ]
 
 
