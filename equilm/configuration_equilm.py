@@ -55,9 +55,7 @@ class EquiLMConfig(PreTrainedConfig):
             return  # lists of token ids without words
         try:
             check_lists(self.axes or [], self.coverage or [], self.cycles or [], self.general_ids or [])
-        except EquiLMError:
-            raise
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError) as error:
             raise EquiLMError(
                 f"axes or coverage of this EquiLMConfig is malformed ({error!r}). Get the repository anew, or wrap the "
                 "base model again with EquiLMForCausalLM.from_base."

@@ -28,9 +28,24 @@ class FailOnDeprecation(logging.Handler):
             pytest.fail(f"{record.name} logged a deprecation: {record.getMessage()}")
 
 
-# Attached from here on rather than in a fixture, so that imports and fixtures of any scope are watched too.
+# Attached from here on rather than in a fixture, so that imports (those below too) and fixtures of any scope are watched.
 _watch = FailOnDeprecation(level=logging.WARNING)
 logging.getLogger("transformers").addHandler(_watch)
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from words import word_model, word_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    """A tokenizer with the words of the built-in axes."""
+    return word_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def base(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """A tiny random model for it."""
+    return word_model(tokenizer)
 
 
 @pytest.fixture(autouse=True)

@@ -27,16 +27,6 @@ QUICK: dict[str, Any] = {
 ROUNDING = 1e-4
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return word_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def base(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    return word_model(tokenizer)
-
-
 def largest(result: GroupFairnessResult) -> float:
     """The largest gap of all."""
     gaps = (result.token_gap, result.continuation_gap, result.continuation_gap_per_token)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from words import word_model, word_tokenizer
 
 from equilm import EquiLMError, EquiLMForCausalLM
 from equilm.hub import Measurements, measure, model_card, save_model
@@ -121,16 +120,6 @@ def pattern() -> str:
     for name, matches in PLACEHOLDERS.items():
         escaped = escaped.replace(f"‹{name}›", matches)
     return escaped
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return word_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def base(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    return word_model(tokenizer)
 
 
 @pytest.fixture(scope="module")

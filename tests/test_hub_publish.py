@@ -10,7 +10,6 @@ import pytest
 import torch
 from loopback_hub import serve
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
-from words import word_model, word_tokenizer
 
 from equilm import EquiLMError, EquiLMForCausalLM, VocabularyAction, symmetrized_generate
 from equilm.cli import main
@@ -18,16 +17,6 @@ from equilm.hub import save_custom_generate
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "The man worked as a king and"
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return word_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def base(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    return word_model(tokenizer)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, set_seed
 
 from ..errors import EquiLMError
-from ..metrics.perplexity import perplexities
+from ..metrics.perplexity import max_positions, perplexities
 from ..modeling_equilm import EquiLMForCausalLM
 from ..prompts import CONTEXTS
 from ..testing import log_prob_gap
@@ -85,7 +85,7 @@ def measure(
         {"plain": model.language_model, "wrapped": model},
         tokenizer,
         text,
-        block_size=min(block_size, getattr(model.config.get_text_config(), "max_position_embeddings", block_size)),
+        block_size=min(block_size, max_positions(model) or block_size),
         blocks=blocks,
         progress=progress,
     )

@@ -61,7 +61,6 @@ def perplexity(
 
     Example:
         >>> perplexity(model, tokenizer, load_wikitext("wikitext-2-raw")).perplexity  # doctest: +SKIP
-        24.85
     """
     run = measure(
         {"model": model},
@@ -159,6 +158,11 @@ def measure(
     return run
 
 
+def max_positions(model: PreTrainedModel) -> int | None:
+    """The longest text a model takes, in tokens; None for one without such a limit, as recurrent models are."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
 def token_nlls(logits: Tensor, input_ids: Tensor) -> Tensor:
     """-log P of each token but the first, in float32 at least.
 
@@ -229,7 +233,7 @@ def _check(name: str, model: PreTrainedModel, pieces: TextBlocks) -> None:
         raise EquiLMError(f"{name!r} is an encoder-decoder; perplexity is that of decoder-only causal models.")
     if model.training:
         raise EquiLMError(f"{name!r} is in training mode, where dropout changes the likelihoods: call model.eval().")
-    positions = getattr(config, "max_position_embeddings", None)  # recurrent models have no such limit
+    positions = max_positions(model)
     if positions is not None and pieces.block_size > positions:
         raise EquiLMError(f"block_size={pieces.block_size} is more than the {positions} positions of {name!r}.")
     largest = int(pieces.ids.max())

@@ -7,19 +7,9 @@ import datasets
 import evaluate
 
 from equilm import EquiLMError
+from equilm.metrics import CITATION
 from equilm.metrics.group_fairness import group_fairness
 from equilm.metrics.loading import resolve_model
-
-_CITATION = """\
-@inproceedings{basu-etal-2023-equi-tuning,
-    title = {Equi-Tuning: Group Equivariant Fine-Tuning of Pretrained Models},
-    author = {Basu, Sourya and Sattigeri, Prasanna and Natesan Ramamurthy, Karthikeyan and Chenthamarakshan, Vijil and
-        Varshney, Kush R. and Varshney, Lav R. and Das, Payel},
-    booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence},
-    year = {2023},
-    url = {https://arxiv.org/abs/2210.06475}
-}
-"""
 
 _DESCRIPTION = """\
 Group-theoretic fairness: by how much a generator of texts misses P(gY|gX) = P(Y|X), where g swaps the words of
@@ -54,7 +44,7 @@ class GroupFairness(evaluate.Metric):  # type: ignore[misc]
         return evaluate.MetricInfo(
             module_type="metric",
             description=_DESCRIPTION,
-            citation=_CITATION,
+            citation=CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
             features=datasets.Features({"prompts": datasets.Value("string")}),
             reference_urls=["https://arxiv.org/abs/2210.06475"],

@@ -7,20 +7,10 @@ import datasets
 import evaluate
 
 from equilm import EquiLMError
+from equilm.metrics import CITATION
 from equilm.metrics.loading import resolve_model
 from equilm.metrics.perplexity import perplexity
 from equilm.metrics.wikitext import load_wikitext
-
-_CITATION = """\
-@inproceedings{basu-etal-2023-equi-tuning,
-    title = {Equi-Tuning: Group Equivariant Fine-Tuning of Pretrained Models},
-    author = {Basu, Sourya and Sattigeri, Prasanna and Natesan Ramamurthy, Karthikeyan and Chenthamarakshan, Vijil and
-        Varshney, Kush R. and Varshney, Lav R. and Das, Payel},
-    booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence},
-    year = {2023},
-    url = {https://arxiv.org/abs/2210.06475}
-}
-"""
 
 _DESCRIPTION = """\
 Perplexity of a causal language model on a text: exp of the mean negative log-likelihood of its tokens, words and bytes,
@@ -53,7 +43,7 @@ class Perplexity(evaluate.Metric):  # type: ignore[misc]
         return evaluate.MetricInfo(
             module_type="metric",
             description=_DESCRIPTION,
-            citation=_CITATION,
+            citation=CITATION,
             inputs_description=_KWARGS_DESCRIPTION,
             features=datasets.Features({"predictions": datasets.Value("string")}),
             reference_urls=["https://arxiv.org/abs/2210.06475", "https://huggingface.co/docs/transformers/perplexity"],
