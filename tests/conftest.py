@@ -28,7 +28,7 @@ class FailOnDeprecation(logging.Handler):
             pytest.fail(f"{record.name} logged a deprecation: {record.getMessage()}")
 
 
-# Attached from here on rather than in a fixture, so that imports (those below too) and fixtures of any scope are watched.
+# Attached here rather than in a fixture, so that the imports below and fixtures of any scope are watched too.
 _watch = FailOnDeprecation(level=logging.WARNING)
 logging.getLogger("transformers").addHandler(_watch)
 
