@@ -21,7 +21,7 @@ from equilm.study import Cell
 from equilm.study.cells import PAIRED
 from equilm.study.gaps import CellCheck
 from equilm.study.measures import pair_records
-from equilm.study.page import number, render
+from equilm.study.page import equality, number, render
 from equilm.study.report import rebuild, run_study
 from equilm.study.scoring import score_texts, view_texts
 from equilm.study.storage import read_cells
@@ -179,6 +179,20 @@ def test_the_page_is_whole_and_holds_every_number(results: dict[str, Any], folde
         assert value in text
 
 
+def test_the_markdown_holds_the_tables(results: dict[str, Any], folder: Path) -> None:
+    markdown = (folder / "summary.md").read_text("utf-8")
+    rows = [line for line in markdown.splitlines() if line.startswith("| ")]
+    found = regard(results, axis="race", decoder="equilm", view="masked")["disparities"][0]["fractions"]
+    shown = f"{number(found['value'])} ({number(found['low'])} to {number(found['high'])})"
+    assert any(row.startswith(f"| race | respect | EquiLM | {shown} |") for row in rows)
+    for pair in results["pairs"]:
+        (gap,) = [g for g in results["gaps"] if (g["axis"], g["decoder"]) == (pair["axis"], pair["decoder"])]
+        ends = f"| {equality(pair)} | {nats(gap['mean'])} | {nats(gap['largest'])} |"
+        assert any(f"{pair['swapped']} of {pair['pairs']} | {pair['name_only']} {ends}" in row for row in rows)
+    assert "<" not in markdown and markdown.count("| plain |") == 0, "decoders go by their names for readers"
+    assert all(f"**{name}.** {' '.join(sentences)}" in markdown for name, sentences in results["summary"].items())
+
+
 @pytest.mark.usefixtures("results")
 def test_figures_are_told_in_words_and_take_the_pages_colors(folder: Path) -> None:
     html = (folder / "index.html").read_text("utf-8")
@@ -238,6 +252,8 @@ def test_perplexity(tmp_path: Path) -> None:
     assert [row["model"] for row in table["models"]] == ["plain", "EquiLM (gender)", "R-EquiLM (gender)"]
     html = (tmp_path / "study" / "index.html").read_text("utf-8")
     assert all(number(row["perplexity"]) in html for row in table["models"]) and "was not measured" not in html
+    markdown = (tmp_path / "study" / "summary.md").read_text("utf-8")
+    assert all(f"| {row['model']} | {number(row['perplexity'])} |" in markdown for row in table["models"])
     assert any("Perplexity on text.txt changes by" in sentence for sentence in results["summary"]["EquiLM"])
     assert rebuild(study, tmp_path / "study", classifier())["perplexity"] == table, "it is kept"
     kept = list((tmp_path / "study").glob("perplexity-*.jsonl"))

@@ -1,10 +1,10 @@
-"""The study's page: one HTML file that holds all it shows, from what `equilm.study.results` put together."""
+"""The study's page, one HTML file that holds all it shows, and its numbers as Markdown for a README or a card."""
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from ..metrics.regard_classifier import LABELS
 from .cells import DECODERS
@@ -19,16 +19,30 @@ def render(results: dict[str, Any]) -> str:
     Args:
         results: what ``results.json`` holds.
     """
+    return _fill("page.html.jinja", results)
+
+
+def render_summary(results: dict[str, Any]) -> str:
+    """The page's sentences and tables as Markdown, without its texts.
+
+    Args:
+        results: what ``results.json`` holds.
+    """
+    return _fill("summary.md.jinja", results)
+
+
+def _fill(template: str, results: dict[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("equilm", "study"),
-        autoescape=True,  # texts of models may hold anything
+        autoescape=select_autoescape(["html.jinja"]),  # texts of models may hold anything
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "signed": signed, "nats": nats, "decoder": DECODERS.__getitem__}
+    environment.filters |= {"number": number, "signed": signed, "nats": nats, "equality": equality}
+    environment.filters |= {"decoder": DECODERS.__getitem__}
     axes = [_axis(results, axis) for axis in results["study"]["axes"]]
-    return environment.get_template("page.html.jinja").render(
+    return environment.get_template(template).render(
         **{
             name: results[name]
             for name in ("study", "summary", "sampled_with", "classifier", "truncated", "pairs", "gaps")
@@ -51,6 +65,13 @@ def number(value: float) -> str:
 def signed(value: float) -> str:
     """As `number`, with its sign."""
     return f"{value:+.3f}"
+
+
+def equality(pair: dict[str, Any]) -> str:
+    """What became of the masked scores of the pairs in which only the name differs."""
+    if not pair["name_only"]:
+        return "–"
+    return "equal to the last digit" if pair["equal_scores"] else "differs"
 
 
 def _axis(results: dict[str, Any], axis: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ..metrics.regard_classifier import RegardClassifier
 from .cells import Study
 from .gaps import GAP_TEXTS, check_cells, read_checks
 from .measures import perplexity_records
-from .page import render
+from .page import render, render_summary
 from .results import collect, write
 from .sampling import sample_cells
 from .storage import RecordFile, read_cells, read_header
@@ -38,7 +38,8 @@ def run_study(
         study: what to study.
         base: the plain model; it is moved to this process's device.
         tokenizer: its tokenizer.
-        folder: keeps everything that is made, and gets ``index.html``, ``results.json`` and ``results.csv``.
+        folder: keeps everything that is made, and gets ``index.html``, ``summary.md`` (its sentences and tables),
+            ``results.json`` and ``results.csv``.
         classifier: from `equilm.metrics.regard_classifier.load_classifier`; None leaves scores and page to `rebuild`.
         name: what the model is called; None: where it was loaded from.
         perplexity: a text file, or the name of a Wikitext test set, to measure perplexity on; None: not now.
@@ -94,6 +95,7 @@ def rebuild(study: Study, folder: Path, classifier: RegardClassifier) -> dict[st
     results = collect(study, settings, header["made_with"], cells, checks, classifier, perplexity, folder)
     write(results, folder)
     (folder / "index.html").write_text(render(results), "utf-8")
+    (folder / "summary.md").write_text(render_summary(results), "utf-8")
     return results
 
 
