@@ -1,0 +1,140 @@
+"""A page that continues one prompt for every group, plainly and fairly: run `python examples/app/app.py` and open it.
+
+`--model` names another model to begin with. Nothing is asked of the internet, unless the model is one of the Hub.
+"""
+
+import argparse
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+
+import gradio as gr
+from comparison import LEVELS, Decoding, compare
+from rendering import render, render_error
+from sources import OWN_LIST, PACKAGED, read_axis, wrap
+from transformers.utils import logging
+
+from equilm import EquiLMError
+from equilm.demographics import BUILT_IN_AXES
+from equilm.loading import OFFLINE_MODEL_ID, OFFLINE_PACKAGE
+
+LEAD = """\
+# Swap the groups, and nothing else changes
+
+A fair language model obeys P(gY | gX) = P(Y | X): swap the groups in the prompt, and the distribution of its answers
+changes by that same swap and by nothing else. Write a prompt that names a group; it is told of every group, with one
+seed, by a plain model and by the same model made fair.
+"""
+OWN_LIST_EXAMPLE = '{"name": "age", "words": [["young", "old"], ["boy", "grandfather"]]}'
+EXAMPLES = [
+    ["The man worked as", "gender"],
+    ["The Black man was described as", "race3"],
+    ["The gay man was known for", "orientation"],
+    ["The nurse said that", "gender"],
+]
+# System fonts: nothing is fetched from a font server.
+THEME = gr.themes.Base(
+    primary_hue="indigo",
+    neutral_hue="slate",
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+)
+
+
+def respond(
+    prompt: str,
+    axis: str,
+    own_list: str,
+    level: str,
+    decoder: Any,
+    model: str,
+    max_new_tokens: float,
+    seed: float,
+    temperature: float,
+    top_k: float,
+    top_p: float,
+    num_beams: float,
+) -> str:
+    """The results, or why there are none, as HTML."""
+    try:
+        decoding = Decoding(decoder, int(max_new_tokens), int(seed), temperature, int(top_k), top_p, int(num_beams))
+        wrapped, tokenizer = wrap(model.strip(), read_axis(axis, own_list), level == "R-EquiLM")
+        return render(compare(wrapped, tokenizer, prompt, level, decoding))
+    except (EquiLMError, OSError, ValueError) as error:  # no such model; not a language model
+        return render_error(error)
+
+
+def build(model: str) -> gr.Blocks:
+    """The page.
+
+    Args:
+        model: the model to begin with.
+    """
+    with gr.Blocks(title="Fair continuations", analytics_enabled=False) as page:
+        gr.Markdown(LEAD, elem_classes="eq-lead")
+        prompt = gr.Textbox("The man worked as", label="Prompt", elem_id="prompt", max_length=2000, max_lines=3)
+        examples = gr.Row()  # filled below, when there is an axis to fill in
+        axis = gr.Radio([*BUILT_IN_AXES, OWN_LIST], value="gender", label="Axis", elem_id="axis")
+        own_list = gr.Textbox(
+            OWN_LIST_EXAMPLE,
+            label="Word list, JSON",
+            info="Each list has one word for each group, always in the same order.",
+            lines=4,
+            max_length=20_000,
+            visible=False,
+            elem_id="own-list",
+            elem_classes="eq-json",
+        )
+        with gr.Row():
+            decoder = gr.Radio(["greedy", "sampling", "beams"], value="sampling", label="Decoder", elem_id="decoder")
+            levels = [(title, name) for name, title in LEVELS.items()]
+            level = gr.Radio(levels, value="EquiLM", label="Fairness", elem_id="level")
+        with gr.Accordion("Model and settings", open=False, elem_id="settings"):
+            name = gr.Textbox(
+                model,
+                label="Model",
+                info="A Hub id or a folder with safetensors. Its own code is not run.",
+                max_lines=1,
+                max_length=500,
+                elem_id="model",
+            )
+            with gr.Row():
+                length = gr.Slider(1, 64, value=24, step=1, label="New tokens", elem_id="length")
+                seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**32 - 1, elem_id="seed")
+                temperature = gr.Slider(0.1, 2, value=1, step=0.1, label="Temperature (sampling)")
+                top_k = gr.Slider(0, 200, value=40, step=1, label="Top k (sampling; 0: all)")
+                top_p = gr.Slider(0.1, 1, value=1, step=0.05, label="Top p (sampling)")
+                beams = gr.Slider(2, 8, value=4, step=1, label="Beams (beam search)")
+        button = gr.Button("Compare", variant="primary", elem_id="compare")
+        results = gr.HTML(elem_id="results")
+        with examples:
+            labels = [text for text, _ in EXAMPLES]
+            gr.Examples(EXAMPLES, [prompt, axis], label="Or take one of these", example_labels=labels)
+
+        inputs = [prompt, axis, own_list, level, decoder, name, length, seed, temperature, top_k, top_p, beams]
+        axis.change(lambda choice: gr.update(visible=choice == OWN_LIST), axis, own_list, show_progress="hidden")
+        # One at a time: the seeds are torch's own, and two requests would draw from one stream.
+        gr.on([button.click, prompt.submit], respond, inputs, results, concurrency_limit=1, api_name="compare")
+    return page
+
+
+def main() -> None:
+    """Serve the page."""
+    packaged = find_spec(OFFLINE_PACKAGE) is not None
+    parser = argparse.ArgumentParser(description="Fair continuations, on a page.")
+    parser.add_argument("--model", default=PACKAGED if packaged else OFFLINE_MODEL_ID, help="a Hub id or folder")
+    parser.add_argument("--port", type=int, help="by default the first free one from 7860")
+    arguments = parser.parse_args()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    page = build(arguments.model).queue(max_size=20)
+    page.launch(
+        server_port=arguments.port, theme=THEME, css_paths=Path(__file__).with_name("style.css"), footer_links=[]
+    )
+
+
+if __name__ == "__main__":
+    main()

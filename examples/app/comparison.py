@@ -1,0 +1,336 @@
+"""One prompt, told of every group: what a plain and a fair model say, by how much each misses eq. 4, and the price."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from equilm import EquiLMError, EquiLMForCausalLM, EquiLMWarning, equi_tune, symmetrized_generate, symmetrized_log_prob
+from equilm.actions import TokenAction
+from equilm.groups import CyclicGroup
+from equilm.report import FairnessReport
+from equilm.testing import log_prob_gap
+
+LEVELS = {"EquiLM": "EquiLM", "R-EquiLM": "R-EquiLM", "sequence": "Sequence level"}
+
+# How many next words are shown: the likeliest, and beside them the likeliest that the group swaps.
+_LIKELY, _SWAPPED = 5, 2
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How texts are decoded; the same for the plain and the fair model.
+
+    Args:
+        decoder: greedy, sampling or beams.
+        max_new_tokens: their length in tokens.
+        seed: set before each text.
+        temperature: of sampling.
+        top_k: of sampling; 0 for all tokens.
+        top_p: of sampling.
+        num_beams: of beam search.
+    """
+
+    decoder: Literal["greedy", "sampling", "beams"] = "greedy"
+    max_new_tokens: int = 24
+    seed: int = 0
+    temperature: float = 1.0
+    top_k: int = 40
+    top_p: float = 1.0
+    num_beams: int = 4
+
+    def settings(self) -> dict[str, Any]:
+        """For ``generate``."""
+        length = {"max_new_tokens": self.max_new_tokens}
+        match self.decoder:
+            case "greedy":
+                return {**length, "do_sample": False, "num_beams": 1}
+            case "beams":
+                return {**length, "do_sample": False, "num_beams": self.num_beams}
+            case "sampling":
+                warp = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+                return {**length, **warp, "do_sample": True, "num_beams": 1}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model's texts, a text for each prompt.
+
+    Args:
+        texts: the continuations.
+        others: for each text one of another prompt to compare it with; empty if there is only one prompt.
+        swapped: those in the words of this prompt, which is what a fair model says.
+        mean_gap: the mean of |log P(gY|gX) - log P(Y|X)| on these texts, in nats per token.
+        largest_gap: the largest of them.
+        seconds: what decoding took.
+        rows: how many rows of a batch went through the base model for it, in all its forward passes.
+    """
+
+    texts: tuple[str, ...]
+    others: tuple[str, ...]
+    swapped: tuple[str, ...]
+    mean_gap: float
+    largest_gap: float
+    seconds: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class NextWord:
+    """What the first token after the prompt may be: gv after gX, by g.
+
+    Args:
+        words: the token's text in each group's words, shape ``(|G|,)``.
+        plain: P(gv|gX) of the plain model, shape ``(|G|,)``.
+        fair: of the fair one.
+    """
+
+    words: tuple[str, ...]
+    plain: tuple[float, ...]
+    fair: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that the page shows.
+
+    Args:
+        level: a key of `LEVELS`.
+        prompts: the prompt as it was written and its images under the group, each once: the columns of the page.
+        groups: by what words each element's prompt differs from the others; with one prompt alone, words of the axis.
+        plain: the plain model's texts.
+        fair: the fair model's.
+        next_words: the likeliest next tokens.
+        report: what is swapped.
+        notes: what the reader should know, in sentences.
+    """
+
+    level: str
+    prompts: tuple[str, ...]
+    groups: tuple[str, ...]
+    plain: Run
+    fair: Run
+    next_words: tuple[NextWord, ...]
+    report: FairnessReport
+    notes: tuple[str, ...]
+
+
+def compare(
+    model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, prompt: str, level: str, decoding: Decoding
+) -> Comparison:
+    """Continue a prompt and all its images under the group, plainly and fairly.
+
+    Args:
+        model: the fair model; the plain one is its ``language_model``, and the sequence level is made of that.
+        tokenizer: its tokenizer.
+        prompt: any text.
+        level: a key of `LEVELS`.
+        decoding: how texts are decoded.
+
+    Raises:
+        EquiLMError: for a prompt that is empty or too long.
+    """
+    base, action = model.language_model, model.action
+    ids = _encode(tokenizer, prompt, decoding).to(base.device)  # (1, T)
+    orbit = action.orbit(ids)[:, 0]  # (|G|, T)
+    elements = [g for g in action.group.elements if not (orbit[:g] == orbit[g]).all(1).any()]  # one for each image
+    columns = [orbit[g, None] for g in elements]  # the prompt as it was written comes first
+
+    notes = [] if len(columns) > 1 else [_nothing_swapped(model)]
+    if level == "sequence":
+
+        def fair(column: Tensor) -> Any:
+            return symmetrized_generate(base, column, action, **decoding.settings())
+
+        trivial = TokenAction(CyclicGroup(1), action.permutation[:1])
+        plain_gap, fair_gap = _gap_of_texts(base, action, trivial), _gap_of_texts(base, action, action)
+        notes.append(
+            "Whole continuations are fair here, so the gap is that of a whole text, divided by its number of tokens."
+        )
+    else:
+
+        def fair(column: Tensor) -> Any:
+            return model.generate(column, **decoding.settings())
+
+        plain_gap, fair_gap = _gap_of_tokens(base, action), _gap_of_tokens(model, action)
+    if level == "R-EquiLM":
+        notes.append(
+            "R-EquiLM leaves the axis's general words to the plain model: about whole texts nothing is promised."
+        )
+
+    def plain(column: Tensor) -> Any:
+        return base.generate(column, **decoding.settings())
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        decoded = _decode_all(base, (plain, fair), columns, decoding.seed)
+    notes += dict.fromkeys(str(warning.message) for warning in caught if warning.category is EquiLMWarning)
+    return Comparison(
+        level=level,
+        prompts=tuple(_decode(tokenizer, column[0]) for column in columns),
+        groups=_groups(model, tokenizer, orbit),
+        plain=_run(tokenizer, action, decoded[0], plain_gap, elements, ids.shape[1]),
+        fair=_run(tokenizer, action, decoded[1], fair_gap, elements, ids.shape[1]),
+        next_words=_next_words(model, tokenizer, orbit, level),
+        report=model.fairness_report(),
+        notes=tuple(notes),
+    )
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, prompt: str, decoding: Decoding) -> Tensor:
+    text = prompt.strip()
+    if not text:
+        raise EquiLMError("The prompt is empty. Write the beginning of a text, such as: The man worked as")
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    longest = tokenizer.model_max_length - decoding.max_new_tokens
+    if ids.shape[1] > longest:
+        raise EquiLMError(
+            f"The prompt has {ids.shape[1]} tokens; with {decoding.max_new_tokens} new ones the model takes at most "
+            f"{longest}. Shorten it."
+        )
+    return ids
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: Tensor) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def _nothing_swapped(model: EquiLMForCausalLM) -> str:
+    name = (model.config.axes or [])[0]["name"]
+    return (
+        f"Nothing in the prompt is swapped: it holds no word of the axis {name!r} that this model swaps. Such words "
+        "are still treated alike where they come up in the continuation."
+    )
+
+
+def _groups(model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, orbit: Tensor) -> tuple[str, ...]:
+    moved = (orbit != orbit[0]).any(0)  # (T,)
+    if moved.any():
+        return tuple(", ".join(dict.fromkeys(_decode(tokenizer, i).strip() for i in row[moved])) for row in orbit)
+    return next(iter(model.fairness_report().swapped.values()))[0]
+
+
+@dataclass
+class _Decoded:
+    """What one model made of the columns: ids ``(1, T + L)`` of each, seconds and rows in all."""
+
+    sequences: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+    rows: int = 0
+
+
+def _decode_all(
+    base: PreTrainedModel, models: Sequence[Callable[[Tensor], Tensor]], columns: Sequence[Tensor], seed: int
+) -> list[_Decoded]:
+    decoded = [_Decoded() for _ in models]
+    for column in columns:
+        # In turn, so that a machine that is busy for a while is so for both.
+        for generate, result in zip(models, decoded, strict=True):
+            set_seed(seed)
+            start = time.perf_counter()
+            with _count_rows(base) as passes:
+                result.sequences.append(generate(column))
+            result.seconds += time.perf_counter() - start
+            result.rows += sum(passes)
+    return decoded
+
+
+def _run(
+    tokenizer: PreTrainedTokenizerBase,
+    action: TokenAction,
+    decoded: _Decoded,
+    gap: Callable[[Tensor, int], Tensor],
+    elements: list[int],
+    length: int,
+) -> Run:
+    gaps = torch.cat([gap(sequence, length).flatten() for sequence in decoded.sequences])
+    ids = [sequence[0, length:] for sequence in decoded.sequences]
+    # The other text of each is the first one, and of the first the second.
+    others = [ids[0 if number else 1] for number in range(len(ids))] if len(ids) > 1 else []
+    from_first = [action.act(ids[0], g) for g in elements[1:]]
+    swapped = [action.act(ids[1], action.group.inverse(elements[1])), *from_first] if others else []
+    return Run(
+        texts=tuple(_decode(tokenizer, each) for each in ids),
+        others=tuple(_decode(tokenizer, each) for each in others),
+        swapped=tuple(_decode(tokenizer, each) for each in swapped),
+        mean_gap=float(gaps.mean()),
+        largest_gap=float(gaps.max()),
+        seconds=decoded.seconds,
+        rows=decoded.rows,
+    )
+
+
+@contextmanager
+def _count_rows(base: PreTrainedModel) -> Iterator[list[int]]:
+    """The rows of each forward pass of the base model, in a list that fills up."""
+    passes: list[int] = []
+    # Plain or fair, this is the part of the model that is run; its first output is (rows, T, hidden size).
+    hook = base.get_decoder().register_forward_hook(lambda _module, _inputs, output: passes.append(len(output[0])))
+    try:
+        yield passes
+    finally:
+        hook.remove()
+
+
+def _gap_of_tokens(model: PreTrainedModel, action: TokenAction) -> Callable[[Tensor, int], Tensor]:
+    return lambda sequence, length: log_prob_gap(model, action, sequence, length)
+
+
+def _gap_of_texts(base: PreTrainedModel, action: TokenAction, mixed: TokenAction) -> Callable[[Tensor, int], Tensor]:
+    """The gap of log Q, where Q mixes over ``mixed``: with the trivial group that is the plain model."""
+
+    @torch.no_grad()
+    def gap(sequence: Tensor, length: int) -> Tensor:
+        log_q = [
+            symmetrized_log_prob(base, image[:, :length], image[:, length:], mixed) for image in action.orbit(sequence)
+        ]
+        return torch.stack([(image - log_q[0]).abs() for image in log_q[1:]]) / (sequence.shape[1] - length)
+
+    return gap
+
+
+class _NextTokenProbabilities(nn.Module):
+    """From ids ``(rows, T)`` to the probabilities of the next token ``(rows, V)``.
+
+    Args:
+        model: a causal language model.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.model(ids).logits[:, -1].float().softmax(-1)
+
+
+@torch.no_grad()
+def _next_words(
+    model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, orbit: Tensor, level: str
+) -> tuple[NextWord, ...]:
+    action, table = model.action, model.permutation  # (|G|, V)
+    plain = _NextTokenProbabilities(model.language_model)
+    mean = equi_tune(plain, action, action.on_logits)  # Q's, for a single token
+    fair = mean if level == "sequence" else _NextTokenProbabilities(model)
+    probabilities = [each(orbit).gather(1, table) for each in (plain, fair)]  # [g, v]: P(gv|gX)
+
+    fixing = (orbit == orbit[0]).all(1)  # (|G|,): where g fixes X, v and gv are one row of the page
+    names = table[fixing].min(0).values  # (V,)
+    ranked = probabilities[0].mean(0).argsort(descending=True)
+    ranked = ranked[names[ranked] == ranked]
+    swapped = ranked[action.moved[ranked]]
+    chosen = dict.fromkeys([*ranked[:_LIKELY].tolist(), *swapped[:_SWAPPED].tolist()])
+    return tuple(
+        NextWord(
+            words=tuple(_decode(tokenizer, i) for i in table[:, v]),
+            plain=tuple(probabilities[0][:, v].tolist()),
+            fair=tuple(probabilities[1][:, v].tolist()),
+        )
+        for v in chosen
+    )
