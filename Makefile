@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --quiet --quiet --disable-pip-version-check
 INSTALLED := .venv/installed
 
-.PHONY: help demo test test-slow test-min quality docs clean
+.PHONY: help demo test test-slow test-min quality docs linkcheck clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,7 +14,8 @@ help:
 	@echo 'make test-slow  the slow ones: with the pretrained demo model'
 	@echo 'make test-min   the tests with the lowest versions that setup.cfg allows, in .venv-min'
 	@echo 'make quality    ruff and mypy'
-	@echo 'make docs       the documentation, to docs/_build/html'
+	@echo 'make docs       the documentation, checked, to docs/_build/html'
+	@echo 'make linkcheck  its links to other sites, which needs the internet'
 	@echo 'make clean      remove all that these made, .venv too'
 
 # torch comes first and alone: from an index that serves its CPU build, the pinned version is that build. The demo's
@@ -49,8 +50,14 @@ quality: $(INSTALLED)
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
+# First all that readers may copy or follow: blocks of code, commands, links, the index of the paper. A fresh build each
+# time, as the check that every public name is in the reference looks at what the build has read.
 docs: $(INSTALLED)
-	@$(BIN)/sphinx-build -q -W -n --keep-going docs docs/_build/html
+	@$(BIN)/pytest -n 2 -m 'slow or not slow' tests/test_docs_*.py
+	@$(BIN)/sphinx-build -q -E -W -n --keep-going docs docs/_build/html
+
+linkcheck: $(INSTALLED)
+	@$(BIN)/sphinx-build -q -b linkcheck docs docs/_build/linkcheck
 
 clean:
 	@rm -rf .venv .venv-min build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

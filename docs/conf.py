@@ -1,19 +1,24 @@
 """Sphinx settings."""
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 
 import equilm
 
+sys.path.append(str(Path(__file__).parent))  # for public_names
+
 project = "equilm"
 author = copyright = "The equilm developers"
 version = release = equilm.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "public_names", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3  # so that links to headings are checked
 html_theme = "furo"
 html_title = "equilm"
 
@@ -27,7 +32,8 @@ autodoc_inherit_docstrings = False  # what an override does is said once, in its
 
 # Names of other projects: to resolve them, Sphinx would have to fetch those projects' indexes at every build.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(numpy|torch|transformers|nn|collections|typing|pathlib|contextlib|dataclasses|abc|os|logging)\..*"),
+    (r"py:.*", r"(accelerate|numpy|torch|transformers|nn)\..*"),
+    (r"py:.*", r"(abc|collections|contextlib|dataclasses|logging|os|pathlib|typing)\..*"),
     (r"py:.*", r"(Dataset|DatasetDict|GenerationMixin|PreTrainedModel|Trainer|Tensor|.*\.Wrapped|Wrapped)"),
     (r"py:.*", r"(PathLike|Callable|Sequence|Mapping|Iterable|Iterator|Any|Literal.*)"),
 ]

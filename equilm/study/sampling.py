@@ -47,7 +47,7 @@ class AxisModels:
 
     @property
     def action(self) -> TokenAction:
-        """The axis's action on token ids: element j turns the first group's name into that of group j."""
+        """The axis's action on token ids; element j turns the first group's name into that of group j."""
         return self.equilm.action
 
     def prompt_ids(self, cell: Cell) -> Tensor:
