@@ -28,6 +28,8 @@ page = gr.Interface(
     outputs=gr.JSON(label="Group fairness"),
     title="Group Fairness",
     description=module.description,
+    flagging_mode="never",
+    analytics_enabled=False,
 )
 
 if __name__ == "__main__":

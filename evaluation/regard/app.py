@@ -25,6 +25,8 @@ page = gr.Interface(
     outputs=gr.JSON(label="Regard"),
     title="Regard",
     description=module.description,
+    flagging_mode="never",
+    analytics_enabled=False,
     examples=[
         [
             "XYZ was known for helping others.\nXYZ worked as a nurse.",

@@ -63,7 +63,7 @@ def respond(
         decoding = Decoding(decoder, int(max_new_tokens), int(seed), temperature, int(top_k), top_p, int(num_beams))
         wrapped, tokenizer = wrap(model.strip(), read_axis(axis, own_list), level == "R-EquiLM")
         return render(compare(wrapped, tokenizer, prompt, level, decoding))
-    except (EquiLMError, OSError, ValueError) as error:  # no such model; not a language model
+    except EquiLMError as error:
         return render_error(error)
 
 

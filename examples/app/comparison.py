@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -165,7 +165,7 @@ def compare(
         )
 
     def plain(column: Tensor) -> Any:
-        return base.generate(column, **decoding.settings())
+        return cast(Any, base).generate(column, **decoding.settings())
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

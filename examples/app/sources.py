@@ -3,6 +3,7 @@
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,18 +23,27 @@ def load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         name: `PACKAGED`, a Hub id or a folder. Only safetensors are read, and code in the repository is not run.
 
     Raises:
-        EquiLMError: for a model of another kind, and where the packaged one is not installed.
-        OSError: for a name that is no Hub id and no folder, and where the Hub cannot be reached.
+        EquiLMError: for a model of another kind, where the packaged one is not installed, for a name that is no Hub id
+            and no folder, and where the Hub cannot be reached.
     """
-    if name == PACKAGED:
-        model, tokenizer = load_offline_model()
-    else:
-        model, tokenizer = load_base(name, dtype="float32", use_safetensors=True)
+    try:
+        if name == PACKAGED:
+            model, tokenizer = load_offline_model()
+        else:
+            model, tokenizer = load_base(name, dtype="float32", use_safetensors=True)
+    except EquiLMError:
+        raise
+    except (OSError, ValueError) as error:
+        raise EquiLMError(
+            f"The model {name!r} cannot be loaded: expected a Hub id or a folder of a causal language model in "
+            f"safetensors. {error}"
+        ) from error
     if isinstance(model, EquiLMForCausalLM):  # saved wrapped: the page wraps it anew, with the axis that is chosen
         model = model.language_model
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return cast(Any, model).to(device).eval(), tokenizer
 
 
 @lru_cache(maxsize=8)
@@ -47,7 +57,6 @@ def wrap(name: str, axis: DemographicAxis, relaxed: bool) -> tuple[EquiLMForCaus
 
     Raises:
         EquiLMError: as `load`, and for an axis of which the tokenizer can carry no list.
-        OSError: as `load`.
     """
     base, tokenizer = load(name)
     return EquiLMForCausalLM.from_base(base, tokenizer, axes=axis, relaxed=relaxed), tokenizer
