@@ -1,0 +1,291 @@
+"""`EquiForImageClassification`: any image classifier or backbone under the equi-tune transform."""
+
+import copy
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForImageClassification, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import ImageClassifierOutput
+from transformers.utils.generic import can_return_tuple
+
+from ..actions import Action, PixelAction, RegularAction, TrivialAction
+from ..errors import EquiLMError
+from ..symmetrize import group_copies, reynolds, transform_back
+from .backbones import backbone_class, base_config, build_backbone, fit_own_head, probe, select_features, without_head
+from .configuration_vision import EquiImageConfig, Features, Head, ImageGroup, check_choice
+from .group_linear import GroupLinear
+from .heads import EquivariantHead, InvariantHead
+
+
+class EquiForImageClassification(PreTrainedModel):
+    """An image classifier whose logits are the same for an image and all its quarter turns (and flips, for d4).
+
+    The base model runs on all g·x in one batch, so batch norm in training mode takes its statistics over all copies,
+    and dropout draws for each copy. `equilm.symmetrize` takes the copies back: in evaluation mode the features are
+    equivariant and the logits invariant up to rounding, with any weights. Build it with `from_base`.
+
+    Args:
+        config: an `EquiImageConfig`.
+        backbone: the base model; None builds one from the config. It is shared, not copied, unless its last layer is
+            changed.
+    """
+
+    config_class = EquiImageConfig
+    config: EquiImageConfig
+    base_model_prefix = "backbone"
+    main_input_name = "pixel_values"
+    input_modalities = "image"
+    model_tags = ["equilm", "equivariance"]  # what the Hub lists the model under
+    accepts_loss_kwargs = False  # the keyword arguments of `forward` are for the base model
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: EquiImageConfig, backbone: nn.Module | None = None):
+        super().__init__(config)
+        if backbone is None:
+            backbone = build_backbone(config)
+        else:
+            for module in backbone.modules():
+                cast(Any, module)._is_hf_initialized = True  # or post_init would draw new weights
+            backbone = fit_own_head(backbone, config)
+        self.backbone = backbone
+        self.group = config.symmetry
+        self.head = self._new_head()
+        self.post_init()
+        self._set_trained()
+
+    def _new_head(self) -> nn.Module | None:
+        config, stacked = self.config, self.config.features == "regular"
+        if config.head == "own":
+            return None
+        channels, *size = cast(list[int], config.feature_shape)
+        if config.head == "invariant":
+            return InvariantHead(channels, config.labels, stacked)
+        pixels = PixelAction(self.group)
+        if not stacked:
+            return EquivariantHead(pixels, tuple(size), channels, config.labels)
+        return EquivariantHead(RegularAction(pixels, dim=-3), (self.group.order, *size), channels, config.labels)
+
+    def _set_trained(self) -> None:
+        """Freeze what ``config.freeze_backbone`` says: all but the head."""
+        if self.config.freeze_backbone:
+            self.backbone.requires_grad_(False)
+            if self.config.head == "own" and self.config.own_head is not None:
+                self.backbone.get_submodule(self.config.own_head).requires_grad_(True)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # Of what `backbone` was not given with. Its own classes' weights are drawn by transformers' own models.
+        if isinstance(module, nn.Linear | GroupLinear):
+            module.reset_parameters()
+        if isinstance(module, GroupLinear):  # from_pretrained leaves non-persistent buffers empty
+            for buffer, orbits in zip((module.weight_orbits, module.bias_orbits), module.orbits(), strict=True):
+                init.copy_(buffer, orbits)
+
+    @classmethod
+    def from_base(
+        cls,
+        backbone: nn.Module | str,
+        group: ImageGroup = "c4",
+        features: Features = "scalar",
+        num_labels: int | None = None,
+        head: Head | None = None,
+        freeze_backbone: bool = False,
+        image_size: int | None = None,
+        num_channels: int | None = None,
+        **from_pretrained_kwargs: Any,
+    ) -> "EquiForImageClassification":
+        """Equi-tune an image classifier, or features with a new head; train the result, or use it as it is.
+
+        Args:
+            backbone: a model of transformers, timm or torchvision, or any module from images ``(B, C, H, W)`` to
+                logits or pooled features ``(B, D)`` or feature maps ``(B, C', H', W')``; or the Hub id or folder of an
+                image classifier of transformers.
+            group: ``"c4"``, quarter turns, or ``"d4"``, quarter turns and flips.
+            features: ``"scalar"``: the mean of the inverse-transformed features (paper, eq. 3); ``"regular"``: their
+                stack (appendix H), whose maximum over the group the invariant head reads.
+            num_labels: None keeps the base's own head. So does the number of labels it has; for another number, its
+                last linear layer is replaced by a new one, in a copy. Features need a number.
+            head: ``"own"``, ``"invariant"`` or ``"equivariant"`` (see `equilm.vision.heads`); None takes the base's own
+                where it has one. The other two take the features before a classifier's head.
+            freeze_backbone: train the head alone. In training mode the rest then stays in evaluation mode.
+            image_size: height and width of the images, in pixels; None: those of the base's configuration, else 224.
+            num_channels: of the images; None: those of the base's configuration, else 3.
+            from_pretrained_kwargs: given to ``from_pretrained`` when the base is loaded by name.
+
+        Returns:
+            The model, in evaluation mode.
+
+        Raises:
+            EquiLMError: for a base model without a usable output, and for heads that do not fit its features.
+
+        Example:
+            >>> import torch
+            >>> from transformers import ResNetConfig, ResNetForImageClassification
+            >>> config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=5)
+            >>> model = EquiForImageClassification.from_base(ResNetForImageClassification(config), "d4", image_size=32)
+            >>> images = torch.rand(2, 3, 32, 32)
+            >>> torch.allclose(model(images).logits, model(images.rot90(1, (-2, -1))).logits, atol=1e-4)
+            True
+        """
+        base: nn.Module
+        if isinstance(backbone, str):
+            base = AutoModelForImageClassification.from_pretrained(backbone, **from_pretrained_kwargs)
+        else:
+            base = backbone
+        given, built_by = base_config(base), backbone_class(base)
+        known = given.to_dict() if given else {}
+        if image_size is None:
+            image_size = known["image_size"] if isinstance(known.get("image_size"), int) else 224
+        if num_channels is None:
+            num_channels = known.get("num_channels", 3)
+        if head is not None:
+            check_choice("head", head, ("own", "invariant", "equivariant"))
+
+        found = probe(base, num_channels, image_size)
+        labels = found.shape[0] if len(found.shape) == 1 else None  # the base's own, if it has a head
+        if head is None:
+            replaceable = found.own_head is not None and features == "scalar"
+            head = "own" if labels and (num_labels in (None, labels) or replaceable) else "invariant"
+        if head == "own":
+            if labels is None or (num_labels not in (None, labels) and found.own_head is None):
+                raise EquiLMError(
+                    f"head='own' needs a base model that gives {num_labels or 'its'} logits, or whose logits a linear "
+                    f"layer makes, got features of shape (batch, {', '.join(map(str, found.shape))}). Give "
+                    "head='invariant'."
+                )
+            num_labels = num_labels or labels
+        elif isinstance(base, PreTrainedModel):
+            base = without_head(base)
+            found = probe(base, num_channels, image_size)
+        if num_labels is None:
+            raise EquiLMError(
+                "A new head is drawn for this base model, and it needs to know how many labels there are: give "
+                "num_labels=."
+            )
+        shape = found.shape
+        if head != "own" and found.own_head is not None:  # its input is what the new head sees
+            shape = (cast(nn.Linear, base.get_submodule(found.own_head)).in_features,)
+
+        settings: dict[str, Any] = {"num_labels": num_labels}
+        if given:
+            settings["backbone_config"] = copy.deepcopy(given)
+            settings["attn_implementation"] = given._attn_implementation
+            if labels == num_labels:
+                settings = {**settings, "id2label": given.id2label, "label2id": given.label2id}
+            elif head == "own":
+                settings["backbone_config"].num_labels = num_labels
+        weight = next(base.parameters(), torch.empty(0))
+        config = EquiImageConfig(
+            backbone_class=built_by,
+            group=group,
+            features=features,
+            head=head,
+            own_head=found.own_head,
+            feature_shape=list(shape),
+            freeze_backbone=freeze_backbone,
+            image_size=image_size,
+            num_channels=num_channels,
+            dtype=weight.dtype,
+            **settings,
+        )
+        model = cls(config, base).eval()
+        if model.head is not None:
+            model.head.to(weight.device, weight.dtype)
+        return model
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, backbone: nn.Module | None = None, **kwargs: Any
+    ) -> Any:
+        """As in transformers.
+
+        Args:
+            pretrained_model_name_or_path: a folder or a Hub id.
+            args: as in transformers.
+            backbone: the module that was given to `from_base`, built anew, where transformers cannot build it; it
+                takes the saved weights.
+            kwargs: as in transformers.
+
+        Raises:
+            EquiLMError: if a module is needed and none is given, or if the weights are not those of the given one.
+        """
+        wants_info = kwargs.pop("output_loading_info", False)
+        kept: dict[str, Tensor] = {}
+        if backbone is not None:
+            kwargs["backbone"] = backbone
+            saved = backbone.state_dict()
+            kept = {name: buffer.clone() for name, buffer in backbone.named_buffers() if name not in saved}
+        load = cast(Any, super().from_pretrained)
+        model, info = load(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        if backbone is not None and (info["missing_keys"] or info["unexpected_keys"]):
+            names = sorted(info["missing_keys"] | info["unexpected_keys"])
+            raise EquiLMError(
+                f"The saved weights are not those of this {type(backbone).__name__}: {', '.join(names[:5])}"
+                f"{', …' if len(names) > 5 else ''} are in one of the two only. Build the module that was saved."
+            )
+        for name, buffer in kept.items():  # loading empties the buffers that are not saved
+            model.backbone.get_buffer(name).copy_(buffer)
+        model._set_trained()  # loading makes new parameters
+        return (model, info) if wants_info else model
+
+    def train(self, mode: bool = True) -> "EquiForImageClassification":
+        """As in torch; a frozen base model stays in evaluation mode."""
+        super().train(mode)
+        if self.config.freeze_backbone:
+            self.backbone.eval()
+        return self
+
+    def extract_features(self, pixel_values: Tensor, **kwargs: Any) -> Tensor:
+        """The equivariant features that the head sees; with the base's own head, the logits.
+
+        Args:
+            pixel_values: images, shape ``(B, C, H, W)`` with H = W.
+            kwargs: given to the base model.
+
+        Returns:
+            Scalar features: shape ``(B, D)`` or ``(B, C', H', W')``, on which the group acts trivially or by
+            `equilm.actions.PixelAction`. Regular ones: the same with |G| as dimension 1, on which it acts by
+            `equilm.actions.RegularAction` with ``dim=1``.
+
+        Raises:
+            EquiLMError: for images that are not square or not a batch.
+        """
+        if pixel_values.ndim != 4:
+            raise EquiLMError(
+                f"Images come in a batch (B, C, H, W), got shape {tuple(pixel_values.shape)}. For one image, add a "
+                "dimension: images[None]."
+            )
+        copies = group_copies(pixel_values, PixelAction(self.group)).flatten(0, 1)  # (|G|·B, C, H, W)
+        outputs = select_features(self.backbone(copies, **kwargs), copies, base_config(self.backbone))
+        outputs = outputs.unflatten(0, (self.group.order, len(pixel_values)))  # (|G|, B, ...)
+        action: Action = PixelAction(self.group) if outputs.ndim == 5 else TrivialAction(self.group)
+        if self.config.features == "scalar":
+            return reynolds(outputs, action)
+        return transform_back(outputs, action).transpose(0, 1)
+
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs: Any) -> ImageClassifierOutput:
+        """Logits, and the loss where labels are given.
+
+        Args:
+            pixel_values: images, shape ``(B, C, H, W)`` with H = W.
+            labels: int64, shape ``(B,)``; other problem types as in transformers.
+            kwargs: given to the base model.
+
+        Returns:
+            ``.logits``, shape ``(B, num_labels)``, and ``.loss``.
+        """
+        features = self.extract_features(pixel_values, **kwargs)
+        if self.head is not None:
+            logits = self.head(features)
+        elif self.config.features == "scalar":
+            logits = features
+        else:
+            logits = reynolds(features.transpose(0, 1), TrivialAction(self.group))
+        loss = None if labels is None else self.loss_function(labels, logits, self.config)
+        return ImageClassifierOutput(loss=loss, logits=logits)
