@@ -21,6 +21,8 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # so that links to headings are checked
 html_theme = "furo"
 html_title = "equilm"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 
 default_role = "code"  # `name` in a docstring is code, as in Markdown
 napoleon_google_docstring = True
