@@ -1,7 +1,7 @@
 """Equi-tuned image classifiers are exactly invariant, and their features equivariant, on real architectures."""
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -31,14 +31,16 @@ groups = pytest.mark.parametrize("group", ["c4", "d4"])
 
 
 @functools.cache
+@torch.inference_mode(False)
 def classifier(name: str, size: int) -> nn.Module:
-    """With batch norm statistics that are not those of a new layer."""
+    """Its batch norms are set by a few images, or the logits of the deeper ones would hardly depend on the image."""
     torch.manual_seed(0)
     model = ARCHITECTURES[name].make(size)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
-            nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
+            module.momentum = None  # a plain mean
+    with torch.no_grad():
+        model.train()(torch.rand(4, 3, size, size))
     return model.eval()
 
 
@@ -64,8 +66,7 @@ def logits_of(output: Any) -> Tensor:
 
 
 @architectures
-@groups
-@pytest.mark.parametrize("parity", [0, 1])
+@pytest.mark.parametrize(("group", "parity"), [("d4", 0), ("d4", 1), ("c4", 1)])
 @torch.inference_mode()
 def test_logits_are_the_mean_over_the_group_and_invariant(name: str, group: Any, parity: int) -> None:
     size = ARCHITECTURES[name].sizes[parity]
@@ -98,11 +99,10 @@ def test_feature_maps_are_equivariant(name: str, group: Any, features: Any) -> N
     for g in model.group.elements:
         assert error(found[g], action.act(found[0], g)) < TOLERANCE
 
-    alone = [model.backbone(copy) for copy in copies]
-    if not isinstance(alone[0], Tensor):
-        alone = [output.last_hidden_state for output in alone]
-    if alone[0].ndim == 4:  # the tokens of a vision transformer are put on their grid first
-        by_hand = torch.cat(turned_back(alone))
+    output = model.backbone(torch.cat(copies))
+    plain = output if isinstance(output, Tensor) else output.last_hidden_state
+    if plain.ndim == 4:  # the tokens of a vision transformer are put on their grid first
+        by_hand = torch.cat(turned_back(list(plain.split(1))))
         assert error(found[0], by_hand.mean(0) if features == "scalar" else by_hand) < TOLERANCE
 
 
@@ -112,7 +112,9 @@ def test_the_patches_of_a_vision_transformer_are_put_on_their_grid(group: Any) -
     base = classifier("small_vit", 16)
     model = EquiForImageClassification.from_base(base, group, num_labels=3, head="invariant")
     images = torch.rand(2, 3, 16, 16)
-    tokens = [base.vit(copy).last_hidden_state for copy in turns(images, group)]  # class token, then row by row
+    tokens = [
+        cast(Any, base).vit(copy).last_hidden_state for copy in turns(images, group)
+    ]  # class token, then row by row
     maps = [copy[:, 1:].reshape(2, 4, 4, 32).permute(0, 3, 1, 2) for copy in tokens]
     assert error(model.extract_features(images), torch.stack(turned_back(maps)).mean(0)) < TOLERANCE
 

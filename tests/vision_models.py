@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from image_backbones import CifarResNet, Maps
@@ -121,27 +122,23 @@ def resnet18() -> nn.Module:
 
         return torchvision_resnet18(num_classes=LABELS)
     sizes, depths = [64, 128, 256, 512], [2, 2, 2, 2]
-    config = ResNetConfig(hidden_sizes=sizes, depths=depths, layer_type="basic", num_labels=LABELS)
-    return ResNetForImageClassification(config)
+    return ResNetForImageClassification(resnet_config(LABELS, hidden_sizes=sizes, depths=depths, layer_type="basic"))
+
+
+def resnet_config(labels: int, **settings: Any) -> ResNetConfig:
+    """A configuration of transformers."""
+    return ResNetConfig(**settings, **{"num_labels": labels})
 
 
 def small_resnet(labels: int = LABELS) -> ResNetForImageClassification:
     """Of transformers."""
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=labels)
-    return ResNetForImageClassification(config)
+    return ResNetForImageClassification(resnet_config(labels, embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]))
 
 
 def small_vit(image_size: int, labels: int = LABELS) -> ViTForImageClassification:
     """Of transformers."""
-    config = ViTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        image_size=image_size,
-        patch_size=image_size // 4,
-        num_labels=labels,
-    )
+    settings: dict[str, Any] = {"image_size": image_size, "patch_size": image_size // 4, "num_labels": labels}
+    config = ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, **settings)
     return ViTForImageClassification(config)
 
 
@@ -152,7 +149,7 @@ def efficientnet_lite0() -> nn.Module:
     return EfficientNet.from_name("efficientnet-lite0", num_classes=LABELS)
 
 
-def plain_classifier() -> nn.Module:
+def plain_classifier() -> nn.Sequential:
     """A classifier that nothing but torch knows; for images of 12 × 12."""
     return nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Tanh(), nn.Flatten(), nn.Linear(6 * 100, LABELS))
 

@@ -147,7 +147,7 @@ def fit_own_head(backbone: nn.Module, config: EquiImageConfig) -> nn.Module:
     """
     if config.own_head is None:
         return backbone
-    layer = backbone.get_submodule(config.own_head)
+    layer = dict(backbone.named_modules()).get(config.own_head)
     if not isinstance(layer, nn.Linear) or (config.head == "own" and layer.out_features == config.labels):
         return backbone
     new: nn.Module = nn.Identity()

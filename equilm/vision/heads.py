@@ -33,7 +33,7 @@ class InvariantHead(nn.Module):
 class EquivariantHead(nn.Module):
     """The paper's custom equivariant layer (section 5.1): weights shared over pairs of pixels, alike in all channels.
 
-    An equivariant layer from maps to maps, ReLU, an invariant layer from maps to one number for each channel, and a
+    An equivariant layer from maps to maps, ELU, an invariant layer from maps to one number for each channel, and a
     linear layer from channels to labels. On regular features the pairs are of (element, pixel).
 
     Args:
@@ -52,5 +52,6 @@ class EquivariantHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """From ``(B, C, H, W)`` or ``(B, |G|, C, H, W)`` to logits ``(B, num_labels)``."""
         maps = features.movedim(-3, 1)  # (B, C, ...)
-        hidden = nn.functional.relu(self.equivariant(maps))
+        # Not ReLU: on features that are all positive, the few shared weights could make it 0 for every image.
+        hidden = nn.functional.elu(self.equivariant(maps))
         return self.classifier(self.invariant(hidden).squeeze(-1))
