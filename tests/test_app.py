@@ -89,7 +89,9 @@ def compare(page: Page, prompt: str, state: str = "done") -> None:
     page.locator("#prompt textarea").fill(prompt)
     page.evaluate("document.querySelectorAll('[data-state]').forEach(old => { old.dataset.state = 'old' })")
     page.locator("#compare").click()
-    page.locator(f"#results [data-state={state}]").wait_for(timeout=180_000)
+    found = page.locator("#results [data-state=done], #results [data-state=error]")
+    found.wait_for(timeout=300_000)
+    assert found.get_attribute("data-state") == state, found.inner_text()
 
 
 def texts(page: Page, which: str) -> list[str]:

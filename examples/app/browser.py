@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
-STARTUP_S = 180
+STARTUP_S = 300
 
 _FLAGS = [
     "--no-sandbox",

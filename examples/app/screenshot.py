@@ -16,7 +16,7 @@ def take(page: Page, url: str, path: Path, dark: bool, prompt: str, axis: str) -
     page.locator("#prompt textarea").fill(prompt)
     page.locator("#axis").get_by_label(axis, exact=True).check()
     page.locator("#compare").click()
-    page.locator("[data-state]").wait_for(timeout=300_000)
+    page.locator("[data-state]").wait_for(timeout=900_000)
     page.mouse.move(0, 0)
     page.screenshot(path=path, full_page=True, animations="disabled")
 
