@@ -35,8 +35,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/pytest -n 2
 
+# The documentation's blocks are `make docs`'s.
 test-slow: $(INSTALLED)
-	@$(BIN)/pytest -m slow
+	@$(BIN)/pytest -m slow --ignore=tests/test_docs_blocks.py
 
 # The oldest torch brings its GPU libraries along: some gigabytes.
 test-min:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def load_axes(axes: AxisLike | Sequence[AxisLike]) -> tuple[DemographicAxis, ...
                 f"Two axes are called {axis.name!r}: give each its own name, or put their lists together."
             )
         names.add(axis.name)
-        for word in {word for entry in axis.words for word in entry}:
+        for word in chain.from_iterable(axis.words):
             if (other := places.setdefault(word.casefold(), axis.name)) != axis.name:
                 raise EquiLMError(
                     f"The word {word!r} stands in the axes {other!r} and {axis.name!r}: axes need different words, "
