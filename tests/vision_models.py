@@ -127,7 +127,8 @@ def resnet18() -> nn.Module:
 
 def resnet_config(labels: int, **settings: Any) -> ResNetConfig:
     """A configuration of transformers."""
-    return ResNetConfig(**settings, **{"num_labels": labels})
+    settings["num_labels"] = labels
+    return ResNetConfig(**settings)
 
 
 def small_resnet(labels: int = LABELS) -> ResNetForImageClassification:

@@ -1,6 +1,5 @@
 """`EquiForImageClassification`: any image classifier or backbone under the equi-tune transform."""
 
-import copy
 from typing import Any, cast
 
 import torch
@@ -13,10 +12,11 @@ from transformers.utils.generic import can_return_tuple
 from ..actions import Action, PixelAction, RegularAction, TrivialAction
 from ..errors import EquiLMError
 from ..symmetrize import group_copies, reynolds, transform_back
-from .backbones import backbone_class, base_config, build_backbone, fit_own_head, probe, select_features, without_head
-from .configuration_vision import EquiImageConfig, Features, Head, ImageGroup, check_choice
+from .backbones import base_config, build_backbone, fit_own_head, select_features
+from .configuration_vision import EquiImageConfig, Features, Head, ImageGroup
 from .group_linear import GroupLinear
 from .heads import EquivariantHead, InvariantHead
+from .planning import plan
 
 
 class EquiForImageClassification(PreTrainedModel):
@@ -132,69 +132,14 @@ class EquiForImageClassification(PreTrainedModel):
             >>> torch.allclose(model(images).logits, model(images.rot90(1, (-2, -1))).logits, atol=1e-4)
             True
         """
-        base: nn.Module
         if isinstance(backbone, str):
-            base = AutoModelForImageClassification.from_pretrained(backbone, **from_pretrained_kwargs)
+            base: nn.Module = AutoModelForImageClassification.from_pretrained(backbone, **from_pretrained_kwargs)
         else:
             base = backbone
-        given, built_by = base_config(base), backbone_class(base)
-        known = given.to_dict() if given else {}
-        if image_size is None:
-            image_size = known["image_size"] if isinstance(known.get("image_size"), int) else 224
-        if num_channels is None:
-            num_channels = known.get("num_channels", 3)
-        if head is not None:
-            check_choice("head", head, ("own", "invariant", "equivariant"))
-
-        found = probe(base, num_channels, image_size)
-        labels = found.shape[0] if len(found.shape) == 1 else None  # the base's own, if it has a head
-        if head is None:
-            replaceable = found.own_head is not None and features == "scalar"
-            head = "own" if labels and (num_labels in (None, labels) or replaceable) else "invariant"
-        if head == "own":
-            if labels is None or (num_labels not in (None, labels) and found.own_head is None):
-                raise EquiLMError(
-                    f"head='own' needs a base model that gives {num_labels or 'its'} logits, or whose logits a linear "
-                    f"layer makes, got features of shape (batch, {', '.join(map(str, found.shape))}). Give "
-                    "head='invariant'."
-                )
-            num_labels = num_labels or labels
-        elif isinstance(base, PreTrainedModel):
-            base = without_head(base)
-            found = probe(base, num_channels, image_size)
-        if num_labels is None:
-            raise EquiLMError(
-                "A new head is drawn for this base model, and it needs to know how many labels there are: give "
-                "num_labels=."
-            )
-        shape = found.shape
-        if head != "own" and found.own_head is not None:  # its input is what the new head sees
-            shape = (cast(nn.Linear, base.get_submodule(found.own_head)).in_features,)
-
-        settings: dict[str, Any] = {"num_labels": num_labels}
-        if given:
-            settings["backbone_config"] = copy.deepcopy(given)
-            settings["attn_implementation"] = given._attn_implementation
-            if labels == num_labels:
-                settings = {**settings, "id2label": given.id2label, "label2id": given.label2id}
-            elif head == "own":
-                settings["backbone_config"].num_labels = num_labels
-        weight = next(base.parameters(), torch.empty(0))
-        config = EquiImageConfig(
-            backbone_class=built_by,
-            group=group,
-            features=features,
-            head=head,
-            own_head=found.own_head,
-            feature_shape=list(shape),
-            freeze_backbone=freeze_backbone,
-            image_size=image_size,
-            num_channels=num_channels,
-            dtype=weight.dtype,
-            **settings,
-        )
+        config, base = plan(base, group, features, num_labels, head, freeze_backbone, image_size, num_channels)
         model = cls(config, base).eval()
         if model.head is not None:
+            weight = next(base.parameters(), torch.empty(0))
             model.head.to(weight.device, weight.dtype)
         return model
 

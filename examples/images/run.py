@@ -2,7 +2,7 @@
 
     python examples/images/run.py hymenoptera --data FOLDER     # Table 1, the paper's settings; torchvision and a GPU
     python examples/images/run.py cifar10                       # Table 6
-    python examples/images/run.py cifar10 --table               # only the tables of the runs so far
+    python examples/images/run.py cifar10 --table               # only the tables of the runs so far, also to a file
 
 Each model is trained plainly and under the groups c4 and d4, with and without c4 augmentation of the training images;
 the test images are turned at random. With ``--head equivariant``, the paper's, feature maps go to layers that share
@@ -21,7 +21,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,9 @@ PAPER = {
     ("densenet121", "d4"): ("90.06 (1.4)", "90.06 (0.8)"),
 }
 AUGMENTATIONS = ("none", "c4")
+GROUPS = ("none", "c4", "d4")
+# Other ways to make a classifier invariant, to compare with: name -> from the fine-tuned model and the size of images.
+PEERS: dict[str, Callable[["Plain", int], nn.Module]] = {}
 
 
 class Plain(nn.Module):
@@ -86,14 +89,16 @@ def build(arguments: argparse.Namespace, model: str, group: str) -> nn.Module:
     settings: Any = {"num_labels": labels, "head": arguments.head, "image_size": size}
     if arguments.head == "equivariant":
         classifier = base.maps(classifier)
-    if group != "none":
+    if group in ("c4", "d4"):
         return EquiForImageClassification.from_base(classifier, group, **settings)  # type: ignore[arg-type]
     equi_tuned = EquiForImageClassification.from_base(classifier, "c4", **settings)
-    if arguments.head == "own":
-        return Plain(equi_tuned.backbone, nn.Identity())
-    channels, *shape = equi_tuned.config.feature_shape or ()
-    nothing = TrivialAction(CyclicGroup(1))  # the same layers without sharing
-    return Plain(equi_tuned.backbone, EquivariantHead(nothing, tuple(shape), channels, labels))
+    head: nn.Module = nn.Identity()
+    if arguments.head == "equivariant":
+        channels, *shape = equi_tuned.config.feature_shape or ()
+        nothing = TrivialAction(CyclicGroup(1))  # the same layers without sharing
+        head = EquivariantHead(nothing, tuple(shape), channels, labels)
+    plain = Plain(equi_tuned.backbone, head)
+    return PEERS[group](plain, size) if group in PEERS else plain
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:
@@ -177,25 +182,27 @@ def key(run: dict[str, Any]) -> tuple[Any, ...]:
 
 def tables(runs: list[dict[str, Any]]) -> str:
     """A Markdown table for each combination of settings: accuracies in %, mean (standard deviation) over the seeds."""
-    lines: list[str] = []
     names = ("dataset", "head", "image_size", "epochs", "train_images", "test_images", "batch_size", "learning_rate")
+    lines: list[str] = []
     for settings in dict.fromkeys(tuple(run[name] for name in names) for run in runs):
         of_table = [run for run in runs if tuple(run[name] for name in names) == settings]
-        lines += [
-            ", ".join(f"{name} {value}" for name, value in zip(names, settings, strict=True) if value is not None)
+        rows = list(dict.fromkeys((run["model"], run["group"]) for run in of_table))
+        papers = [PAPER.get(row, ("", "")) if settings[0] == "hymenoptera" else ("", "") for row in rows]
+        heads = ["model", "group", "no aug.", "c4 aug.", "seeds", "hours"]
+        if any(paper != ("", "") for paper in papers):
+            heads += ["paper, no aug.", "paper, c4 aug."]
+        told = [
+            f"{name.replace('_', ' ')} {value}"
+            for name, value in zip(names, settings, strict=True)
+            if value is not None
         ]
-        lines += [
-            "",
-            "| model | group | no aug. | c4 aug. | paper | paper, c4 aug. | seeds | hours |",
-            "|" + "---|" * 8,
-        ]
-        for model, group in dict.fromkeys((run["model"], run["group"]) for run in of_table):
+        lines += [f"{', '.join(told[1:])}:", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        for (model, group), paper in zip(rows, papers, strict=True):
             of_row = [run for run in of_table if (run["model"], run["group"]) == (model, group)]
             cells = [percent([run["accuracy"] for run in of_row if run["augmentation"] == a]) for a in AUGMENTATIONS]
-            paper = PAPER.get((model, group), ("", "")) if settings[0] == "hymenoptera" else ("", "")
-            seeds = len({run["seed"] for run in of_row})
             hours = sum(run["train_seconds"] + run["test_seconds"] for run in of_row) / 3600
-            lines.append(f"| {' | '.join([model, group, *cells, *paper, str(seeds), f'{hours:.2f}'])} |")
+            cells = [model, group, *cells, str(len({run["seed"] for run in of_row})), f"{hours:.2f}", *paper]
+            lines.append(f"| {' | '.join(cells[: len(heads)])} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -217,7 +224,7 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="+", choices=BACKBONES, default=["alexnet", "resnet18", "vgg11", "densenet121"]
     )
-    parser.add_argument("--groups", nargs="+", choices=("none", "c4", "d4"), default=["none", "c4", "d4"])
+    parser.add_argument("--groups", nargs="+", choices=(*GROUPS, *PEERS), default=[*GROUPS, *PEERS])
     parser.add_argument("--augmentation", nargs="+", choices=AUGMENTATIONS, default=["none", "c4"])
     parser.add_argument("--head", choices=("equivariant", "own"), default="equivariant")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
@@ -239,7 +246,9 @@ def main() -> None:
         runs = [run for run in wanted(arguments) if key(run) not in done]
         if runs:
             execute_all(arguments, runs, file)
-    print(tables(read(file)))
+    text = tables(read(file))
+    file.with_suffix(".md").write_text(text, "utf-8")
+    print(text)
 
 
 def execute_all(arguments: argparse.Namespace, runs: list[dict[str, Any]], file: Path) -> None:
