@@ -3,17 +3,14 @@
     python examples/images/peer_equiadapt.py cifar10 --data FOLDER --weights FOLDER --models resnet20 --head own \
         --seeds 0 1 2 --train-images 1000 --test-images 2000 --epochs 1 --augmentation none
 
-The options are those of run.py. A small equivariant network turns each image to a pose of its own choice, and the base
-model sees that one image, so it costs little more than the base model. The network's settings and the weight of its
-loss are those of equiadapt's example for CIFAR-10, with the network that needs no further library. It needs
+The options are those of run.py. A small equivariant network turns each image to a pose of its own choice, and
+the base model sees that one image, so it costs little more than the base model. The network's settings and the weight
+of its loss are those of equiadapt's example for CIFAR-10, with the network that needs no further library. It needs
 `pip install equiadapt==0.1.2 omegaconf`.
 """
 
 import run
 import torch
-from equiadapt.images.canonicalization.discrete_group import GroupEquivariantImageCanonicalization
-from equiadapt.images.canonicalization_networks.custom_equivariant_networks import CustomEquivariantNetwork
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 PRIOR_WEIGHT = 100.0
@@ -31,6 +28,12 @@ class Canonicalised(nn.Module):
     """
 
     def __init__(self, plain: run.Plain, size: int, group_type: str):
+        try:
+            from equiadapt.images.canonicalization.discrete_group import GroupEquivariantImageCanonicalization
+            from equiadapt.images.canonicalization_networks.custom_equivariant_networks import CustomEquivariantNetwork
+            from omegaconf import OmegaConf
+        except ImportError as error:
+            raise SystemExit(f"{error}: pip install equiadapt==0.1.2 omegaconf") from error
         super().__init__()
         self.plain = plain
         resized = SETTINGS["resize_shape"]

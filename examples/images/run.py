@@ -1,19 +1,20 @@
 """Table 1 and Table 6 of the paper: fine-tuned and equi-tuned image classifiers, tested on turned images.
 
-    python examples/images/run.py hymenoptera --data FOLDER     # Table 1, the paper's settings; torchvision and a GPU
-    python examples/images/run.py cifar10                       # Table 6
-    python examples/images/run.py cifar10 --table               # only the tables of the runs so far, also to a file
+    python examples/images/run.py hymenoptera --data FOLDER  # Table 1, the paper's settings: torchvision, a GPU
+    python examples/images/run.py cifar10                    # Table 6
+    python examples/images/run.py cifar10 --table            # only the tables of the runs so far
 
 Each model is trained plainly and under the groups c4 and d4, with and without c4 augmentation of the training images;
 the test images are turned at random. With ``--head equivariant``, the paper's, feature maps go to layers that share
 their parameters over pixels, and in the plain model to layers that do not. ``--head own`` keeps the model's own head or
 draws its last layer anew where the number of labels differs. Every finished run is a line in a file and is not
-repeated. The accuracy is that after the last epoch. The runs in results/, on one core:
+repeated; the tables are also written beside it. The accuracy is that after the last epoch. The runs in results/, on one
+core:
 
-    python examples/images/run.py hymenoptera --data FOLDER --models efficientnet-lite0 --head own --image-size 96 \
-        --epochs 2 --learning-rate 1e-3 --channels-last
-    python examples/images/run.py cifar10 --data FOLDER --weights FOLDER --models resnet20 --head own --seeds 0 1 2 \
-        --train-images 1000 --test-images 2000 --epochs 1
+    python examples/images/run.py hymenoptera --data FOLDER --models efficientnet-lite0 --head own \
+        --image-size 96 --epochs 2 --learning-rate 1e-3 --channels-last
+    python examples/images/run.py cifar10 --data FOLDER --weights FOLDER --models resnet20 --head own \
+        --seeds 0 1 2 --train-images 1000 --test-images 2000 --epochs 1
 """
 
 import argparse
@@ -23,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ def build(arguments: argparse.Namespace, model: str, group: str) -> nn.Module:
     equi_tuned = EquiForImageClassification.from_base(classifier, "c4", **settings)
     head: nn.Module = nn.Identity()
     if arguments.head == "equivariant":
-        channels, *shape = equi_tuned.config.feature_shape or ()
+        channels, *shape = cast(list[int], equi_tuned.config.feature_shape)
         nothing = TrivialAction(CyclicGroup(1))  # the same layers without sharing
         head = EquivariantHead(nothing, tuple(shape), channels, labels)
     plain = Plain(equi_tuned.backbone, head)
@@ -168,9 +169,12 @@ def wanted(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """The finished runs in a file; the start of a line that an interrupted run left is skipped."""
-    text = file.read_text("utf-8") if file.exists() else ""
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    """The finished runs in a file; the start of a line that an interrupted run left is taken out."""
+    written = file.read_text("utf-8") if file.exists() else ""
+    whole = written[: written.rfind("\n") + 1]
+    if whole != written:
+        file.write_text(whole, "utf-8")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def key(run: dict[str, Any]) -> tuple[Any, ...]:
