@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -95,7 +95,7 @@ def compare(page: Page, prompt: str, state: str = "done") -> None:
 
 
 def texts(page: Page, which: str) -> list[str]:
-    return [cast(str, text) for text in page.locator(f"#eq-{which}-texts td").all_text_contents()]
+    return page.locator(f"#eq-{which}-texts td").all_text_contents()
 
 
 def number(page: Page, name: str) -> float:
@@ -140,8 +140,8 @@ def test_three_groups_have_three_columns_and_bars(page: Page) -> None:
             assert row.locator(".eq-group").all_inner_texts() == ["Black", "White", "Asian"]
             shares = row.locator(".eq-percent").all_inner_texts()
             assert (len(set(shares)) == 1) == (which == "fair")
-            widths = [bar.bounding_box() or {} for bar in row.locator(".eq-fill").all()]
-            assert all(box["width"] > 0 for box in widths)
+            boxes = [bar.bounding_box() for bar in row.locator(".eq-fill").all()]
+            assert all(box is not None and box["width"] > 0 for box in boxes)
 
 
 @pytest.mark.parametrize("level", ["Sequence level", "R-EquiLM"])
