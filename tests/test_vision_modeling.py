@@ -1,5 +1,6 @@
 """`EquiForImageClassification` as a model of transformers: heads, saving and loading, training, the pipeline."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,8 @@ from transformers import (
     AutoModelForImageClassification,
     PreTrainedModel,
     ResNetConfig,
+    TimmWrapperConfig,
+    TimmWrapperForImageClassification,
     Trainer,
     TrainingArguments,
     ViTImageProcessorPil,
@@ -303,3 +306,27 @@ def test_it_is_a_model_of_transformers() -> None:
     assert model.main_input_name == "pixel_values"
     copied = type(model)(model.config)  # drawn anew, of the same shape
     assert {k: v.shape for k, v in copied.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+
+
+@pytest.mark.skipif(find_spec("timm") is None, reason="needs timm, which needs torchvision")
+class TestTimm:
+    @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "efficientnet_lite0"])
+    def test_models(self, name: str) -> None:
+        import timm
+
+        base = timm.create_model(name, num_classes=LABELS, **({"img_size": 32} if "vit" in name else {})).eval()
+        x = images(size=32)
+        for num_labels in (None, 3):
+            model = wrap(base, "d4", num_labels=num_labels, image_size=32)
+            assert model.config.own_head is not None
+            torch.testing.assert_close(model(x).logits, model(x.rot90(1, (-2, -1))).logits)
+
+    @pytest.mark.parametrize("arguments", [{}, {"num_labels": 3}, {"num_labels": 3, "features": "regular"}], ids=str)
+    def test_the_wrapper_of_transformers_is_rebuilt(self, arguments: dict[str, Any], tmp_path: Path) -> None:
+        settings = {"architecture": "resnet18", "num_classes": 2, "label_names": ["ant", "bee"]}
+        base = TimmWrapperForImageClassification(TimmWrapperConfig.from_dict(settings))
+        model = wrap(base, image_size=32, **arguments)
+        model.save_pretrained(tmp_path)
+        loaded = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+        x = images(size=32)
+        torch.testing.assert_close(loaded(x).logits, model(x).logits)

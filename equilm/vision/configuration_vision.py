@@ -53,7 +53,9 @@ class EquiImageConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.backbone_config, dict):
-            self.backbone_config = AutoConfig.for_model(**self.backbone_config)
+            # Not for_model(**...): the configuration of timm's models names its labels in a way of its own.
+            empty = AutoConfig.for_model(self.backbone_config["model_type"])
+            self.backbone_config = empty.from_dict(self.backbone_config)
         super().__post_init__(**kwargs)
         check_choice("group", self.group, get_args(ImageGroup))
         check_choice("features", self.features, get_args(Features))

@@ -52,8 +52,7 @@ class EquiForImageClassification(PreTrainedModel):
         else:
             for module in backbone.modules():
                 cast(Any, module)._is_hf_initialized = True  # or post_init would draw new weights
-            backbone = fit_own_head(backbone, config)
-        self.backbone = backbone
+        self.backbone = fit_own_head(backbone, config)
         self.group = config.symmetry
         self.head = self._new_head()
         self.post_init()
