@@ -74,14 +74,17 @@ def test_it_trains_tests_and_goes_on(
 def test_tables_have_mean_and_standard_deviation() -> None:
     shared = dict.fromkeys(["head", "image_size", "epochs", "train_images", "test_images", "batch_size"], 1)
     seconds = {"train_seconds": 1800.0, "test_seconds": 1800.0}
+    cells = (("c4", "none", 0, 0.5), ("c4", "none", 1, 0.7), ("c4", "c4", 0, 0.25))
+    cells += (("none", "none", 0, 0.4), ("none", "none", 1, 0.4), ("none", "c4", 1, 0.5))
     rows = [
-        {"dataset": "hymenoptera", **shared, "learning_rate": 0.1, "model": "alexnet", "group": "c4", **seconds}
+        {"dataset": "hymenoptera", **shared, "learning_rate": 0.1, "model": "alexnet", "group": group, **seconds}
         | {"augmentation": augmentation, "seed": seed, "accuracy": accuracy}
-        for augmentation, seed, accuracy in (("none", 0, 0.5), ("none", 1, 0.7), ("c4", 0, 0.25))
+        for group, augmentation, seed, accuracy in cells
     ]
-    assert run.tables(rows).splitlines()[-1] == (
-        "| alexnet | c4 | 60.0 (14.1) | 25.0 | 2 | 3.00 | 93.07 (1.8) | 93.07 (1.8) |"
-    )
+    assert run.tables(rows).splitlines()[-2:] == [
+        "| alexnet | c4 | 60.0 (14.1) | 25.0 | 20.0 (14.1) | 20.0 | 2 | 3.00 | 93.07 (1.8) | 93.07 (1.8) |",
+        "| alexnet | none | 40.0 (0.0) | 50.0 |  |  | 2 | 3.00 | 88.88 (4.5) | 91.11 (1.3) |",
+    ]
 
 
 def test_images_are_prepared_and_turned() -> None:

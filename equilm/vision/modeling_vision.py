@@ -192,8 +192,8 @@ class EquiForImageClassification(PreTrainedModel):
             kwargs: given to the base model.
 
         Returns:
-            Scalar features: shape ``(B, D)`` or ``(B, C', H', W')``, on which the group acts trivially or by
-            `equilm.actions.PixelAction`. Regular ones: the same with |G| as dimension 1, on which it acts by
+            Scalar features have the shape ``(B, D)`` or ``(B, C', H', W')``, on which the group acts trivially or by
+            `equilm.actions.PixelAction`; regular ones have |G| as dimension 1 besides, on which it acts by
             `equilm.actions.RegularAction` with ``dim=1``.
 
         Raises:

@@ -192,7 +192,7 @@ def tables(runs: list[dict[str, Any]]) -> str:
         of_table = [run for run in runs if tuple(run[name] for name in names) == settings]
         rows = list(dict.fromkeys((run["model"], run["group"]) for run in of_table))
         papers = [PAPER.get(row, ("", "")) if settings[0] == "hymenoptera" else ("", "") for row in rows]
-        heads = ["model", "group", "no aug.", "c4 aug.", "seeds", "hours"]
+        heads = ["model", "group", "no aug.", "c4 aug.", "over none", "over none, c4 aug.", "seeds", "hours"]
         if any(paper != ("", "") for paper in papers):
             heads += ["paper, no aug.", "paper, c4 aug."]
         told = [
@@ -204,11 +204,25 @@ def tables(runs: list[dict[str, Any]]) -> str:
         for (model, group), paper in zip(rows, papers, strict=True):
             of_row = [run for run in of_table if (run["model"], run["group"]) == (model, group)]
             cells = [percent([run["accuracy"] for run in of_row if run["augmentation"] == a]) for a in AUGMENTATIONS]
+            cells += [gain(of_table, model, group, a) for a in AUGMENTATIONS]
             hours = sum(run["train_seconds"] + run["test_seconds"] for run in of_row) / 3600
             cells = [model, group, *cells, str(len({run["seed"] for run in of_row})), f"{hours:.2f}", *paper]
             lines.append(f"| {' | '.join(cells[: len(heads)])} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def gain(runs: list[dict[str, Any]], model: str, group: str, augmentation: str) -> str:
+    """By how many points a group, not augmented, is ahead of the plain model, augmented or not, of the same seed."""
+
+    def accuracies(group: str, augmentation: str) -> dict[int, float]:
+        wanted = (model, group, augmentation)
+        return {
+            run["seed"]: run["accuracy"] for run in runs if (run["model"], run["group"], run["augmentation"]) == wanted
+        }
+
+    ours, plain = accuracies(group, "none"), accuracies("none", augmentation)
+    return "" if group == "none" else percent([ours[seed] - plain[seed] for seed in ours if seed in plain])
 
 
 def percent(shares: list[float]) -> str:
