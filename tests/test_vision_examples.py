@@ -74,8 +74,8 @@ def test_it_trains_tests_and_goes_on(
 def test_tables_have_mean_and_standard_deviation() -> None:
     shared = dict.fromkeys(["head", "image_size", "epochs", "train_images", "test_images", "batch_size"], 1)
     seconds = {"train_seconds": 1800.0, "test_seconds": 1800.0}
-    cells = (("c4", "none", 0, 0.5), ("c4", "none", 1, 0.7), ("c4", "c4", 0, 0.25))
-    cells += (("none", "none", 0, 0.4), ("none", "none", 1, 0.4), ("none", "c4", 1, 0.5))
+    cells = [("c4", "none", 0, 0.5), ("c4", "none", 1, 0.7), ("c4", "c4", 0, 0.25)]
+    cells += [("none", "none", 0, 0.4), ("none", "none", 1, 0.4), ("none", "c4", 1, 0.5)]
     rows = [
         {"dataset": "hymenoptera", **shared, "learning_rate": 0.1, "model": "alexnet", "group": group, **seconds}
         | {"augmentation": augmentation, "seed": seed, "accuracy": accuracy}
