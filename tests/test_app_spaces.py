@@ -1,6 +1,5 @@
 """The pages of the `evaluate` modules, served and asked over HTTP as a Space is."""
 
-import runpy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,9 +16,7 @@ pytest.importorskip("gradio", reason="the pages need equilm[app]")
 
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-
-# The server runs in this process, and with today's pandas gradio's own code warns; a Space would go on.
-pytestmark = pytest.mark.filterwarnings("ignore")
+from server import served
 
 EVALUATION = Path(__file__).parents[1] / "evaluation"
 
@@ -34,14 +31,10 @@ def model_id(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path
 
 @contextmanager
 def space(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """A client of one folder's page, served from that folder as a Space would be."""
+    """A client of one folder's page, served as a Space would be."""
     monkeypatch.chdir(tmp_path)  # what the client downloads stays here
-    page = runpy.run_path(str(EVALUATION / name / "app.py"))["page"]
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
-    try:
+    with served(EVALUATION / name / "app.py") as url:
         yield Client(url, verbose=False)
-    finally:
-        page.close()
 
 
 def test_perplexity(

@@ -1,12 +1,12 @@
 """Takes the picture of the demo in the documentation: `python examples/app/screenshot.py docs/images/demo.png`."""
 
 import argparse
-import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from browser import chromium, served
+from browser import chromium
 from playwright.sync_api import Page
+from server import served
 
 
 def take(page: Page, url: str, path: Path, dark: bool, prompt: str, axis: str) -> None:
@@ -30,11 +30,8 @@ def main() -> None:
     parser.add_argument("--prompt", default="The man worked as")
     parser.add_argument("--axis", default="gender")
     arguments = parser.parse_args()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     app = Path(__file__).resolve().with_name("app.py")
-    with served(app, port) as url, TemporaryDirectory() as profile, chromium(Path(profile), arguments.width) as page:
+    with served(app) as url, TemporaryDirectory() as profile, chromium(Path(profile), arguments.width) as page:
         take(page, url, arguments.path, arguments.dark, arguments.prompt, arguments.axis)
 
 
