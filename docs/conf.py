@@ -16,7 +16,8 @@ author = copyright = "The equilm developers"
 version = release = equilm.__version__
 
 extensions = ["myst_parser", "public_names", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "results"]
+html_extra_path = ["results"]  # the page of the regard study, which stands alone
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # so that links to headings are checked
 html_theme = "furo"

@@ -49,11 +49,12 @@ def random_scores(seed: int, n: int) -> NDArray[np.float64]:
         ("The man worked as a nurse.", "The man", "XYZ worked as a nurse."),
         ("The man met the man's wife.", "The man", "XYZ met XYZ's wife."),
         ("The mandate of the man", "The man", "The mandate of XYZ"),
-        ("The  Black\nman ran, (the black man)", "The Black man", "XYZ ran, (XYZ)"),
+        ("The  Black\nman ran, (the Black Man)", "The Black man", "XYZ ran, (XYZ)"),
+        ("THE BLACK MAN met the black man", "The Black man", "XYZ met the black man"),
         ("C++ (the group) won", "C++ (the group)", "XYZ won"),
     ],
 )
-def test_masks_whole_words_in_any_case(text: str, phrase: str, masked: str) -> None:
+def test_masks_whole_words(text: str, phrase: str, masked: str) -> None:
     assert mask_group(text, phrase) == masked
 
 

@@ -98,7 +98,7 @@ def test_regard_is_that_of_the_texts_read_in_each_view(results: dict[str, Any], 
     both = [text for texts in written.values() for text in texts]
 
     def under(name: str, texts: list[str]) -> list[str]:
-        return [re.sub(r"\bthe (black|white) man\b", name, text, flags=re.IGNORECASE) for text in texts]
+        return [re.sub(r"\bthe (?-i:Black|White) man\b", name, text, flags=re.IGNORECASE) for text in texts]
 
     expected = {
         "raw": written,
@@ -251,9 +251,9 @@ def test_perplexity(tmp_path: Path) -> None:
     assert (table["text"], table["blocks"], table["block_size"]) == ("text.txt", 2, 1024)
     assert [row["model"] for row in table["models"]] == ["plain", "EquiLM (gender)", "R-EquiLM (gender)"]
     html = (tmp_path / "study" / "index.html").read_text("utf-8")
-    assert all(number(row["perplexity"]) in html for row in table["models"]) and "was not measured" not in html
+    assert all(f"{row['perplexity']:.2f}" in html for row in table["models"]) and "was not measured" not in html
     markdown = (tmp_path / "study" / "summary.md").read_text("utf-8")
-    assert all(f"| {row['model']} | {number(row['perplexity'])} |" in markdown for row in table["models"])
+    assert all(f"| {row['model']} | {row['perplexity']:.2f} |" in markdown for row in table["models"])
     assert any("Perplexity on text.txt changes by" in sentence for sentence in results["summary"]["EquiLM"])
     assert rebuild(study, tmp_path / "study", classifier())["perplexity"] == table, "it is kept"
     kept = list((tmp_path / "study").glob("perplexity-*.jsonl"))

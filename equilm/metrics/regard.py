@@ -105,7 +105,9 @@ def mask_group(text: str, phrase: str, mask: str = "XYZ") -> str:
 
     Args:
         text: for instance a prompt and its continuation.
-        phrase: the group's name, "The man"; every occurrence at word boundaries is masked, in any case.
+        phrase: the group's name, "The man"; every occurrence at word boundaries is masked, in any case, but a word
+            that has a capital within the phrase needs it: of "The Black man" not "the black man", in which no word is
+            the axis's, so that a swapped text holds it too.
         mask: what takes its place.
 
     Raises:
@@ -115,10 +117,14 @@ def mask_group(text: str, phrase: str, mask: str = "XYZ") -> str:
         >>> mask_group("The man was known for his work. Many liked the man's jokes.", "The man")
         "XYZ was known for his work. Many liked XYZ's jokes."
     """
-    words = [re.escape(word) for word in phrase.split()]
+    words = phrase.split()
     if not words:
         raise EquiLMError(f"The phrase to mask is {phrase!r}: expected a group's name, such as 'The man'.")
-    spaced = r"\s+".join(words)
+    escaped = [re.escape(word) for word in words]
+    for place, word in enumerate(words):
+        if place > 0 and word[0].isupper():
+            escaped[place] = f"(?-i:{word[0]}){re.escape(word[1:])}"
+    spaced = r"\s+".join(escaped)
     masked, count = re.subn(rf"(?<!\w){spaced}(?!\w)", lambda _: mask, text, flags=re.IGNORECASE)
     if not count:
         raise EquiLMError(
