@@ -16,7 +16,7 @@ pytest.importorskip("playwright", reason="the browser is driven by playwright")
 pytest.importorskip("gradio", reason="the application needs equilm[app]")
 
 from browser import CHROMIUM, chromium
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Locator, Page
 from server import served
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
@@ -78,9 +78,17 @@ def choose(page: Page, name: str, option: str) -> None:
     page.locator(f"#{name}").get_by_label(option, exact=True).check()
 
 
+def write(page: Page, field: Locator, text: str) -> None:
+    """Type, and give the page the moment that it needs to take up what is typed."""
+    field.fill(text)
+    page.wait_for_timeout(500)
+    if field.input_value() != text:  # the page was still being set up
+        write(page, field, text)
+
+
 def compare(page: Page, prompt: str, state: str = "done") -> None:
     """Type a prompt, press the button and wait for what comes."""
-    page.locator("#prompt textarea").fill(prompt)
+    write(page, page.locator("#prompt textarea"), prompt)
     page.evaluate("document.querySelectorAll('[data-state]').forEach(old => { old.dataset.state = 'old' })")
     page.locator("#compare").click()
     found = page.locator("#results [data-state=done], #results [data-state=error]")
@@ -153,12 +161,12 @@ def test_bad_word_lists_get_a_message_and_the_page_goes_on(page: Page) -> None:
     compare(page, "The man worked as")
     choose(page, "axis", "own word list")
     for text, message in BAD_LISTS.items():
-        page.locator("#own-list textarea").fill(text)
+        write(page, page.locator("#own-list textarea"), text)
         compare(page, "The man worked as", state="error")
         alert = page.get_by_role("alert")
         assert message in alert.inner_text() and "Traceback" not in page.content()
         assert page.locator("#eq-fair-texts").count() == 0
-    page.locator("#own-list textarea").fill('{"name": "own", "words": [["man", "boy"], ["he", "she"]]}')
+    write(page, page.locator("#own-list textarea"), '{"name": "own", "words": [["man", "boy"], ["he", "she"]]}')
     compare(page, "The man worked as")
     assert page.locator("#results .eq-prompt").all_inner_texts() == ["The man worked as", "The boy worked as"]
 
@@ -173,7 +181,7 @@ def test_wrong_models_and_prompts_get_a_message(page: Page) -> None:
     compare(page, "  ", state="error")
     assert "The prompt is empty" in page.get_by_role("alert").inner_text()
     page.locator("#settings").get_by_role("button").first.click()
-    page.locator("#model textarea, #model input").fill("no/such-model")
+    write(page, page.locator("#model textarea, #model input"), "no/such-model")
     compare(page, "The man", state="error")
     assert "The model 'no/such-model' cannot be loaded" in page.get_by_role("alert").inner_text()
 
@@ -191,7 +199,7 @@ def test_the_packaged_model(browser: BrowserContext) -> None:
         page = browser.new_page()
         page.goto(address)
         page.locator("#settings").get_by_role("button").first.click()
-        page.locator("#length").get_by_role("spinbutton").fill("10")
+        write(page, page.locator("#length").get_by_role("spinbutton"), "10")
         choose(page, "decoder", "greedy")
         compare(page, "The man said that his wife knew that")
         assert all(len(text.split()) <= 10 for text in texts(page, "fair"))
