@@ -57,6 +57,8 @@ PAPER = {
     ("densenet121", "c4"): ("91.50 (1.3)", "91.24 (1.7)"),
     ("densenet121", "d4"): ("90.06 (1.4)", "90.06 (0.8)"),
 }
+# What two runs must share to stand in one table.
+SETTINGS = ("dataset", "head", "image_size", "epochs", "train_images", "test_images", "batch_size", "learning_rate")
 AUGMENTATIONS = ("none", "c4")
 GROUPS = ("none", "c4", "d4")
 # Other ways to make a classifier invariant, to compare with: name -> from the fine-tuned model and the size of images.
@@ -151,8 +153,7 @@ def execute(arguments: argparse.Namespace, run: dict[str, Any], train: Images, t
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """What two runs must share to stand in one table."""
-    names = ("dataset", "head", "image_size", "epochs", "train_images", "test_images", "batch_size", "learning_rate")
-    return {name: getattr(arguments, name) for name in names}
+    return {name: getattr(arguments, name) for name in SETTINGS}
 
 
 def wanted(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -186,10 +187,9 @@ def key(run: dict[str, Any]) -> tuple[Any, ...]:
 
 def tables(runs: list[dict[str, Any]]) -> str:
     """A Markdown table for each combination of settings: accuracies in %, mean (standard deviation) over the seeds."""
-    names = ("dataset", "head", "image_size", "epochs", "train_images", "test_images", "batch_size", "learning_rate")
     lines: list[str] = []
-    for settings in dict.fromkeys(tuple(run[name] for name in names) for run in runs):
-        of_table = [run for run in runs if tuple(run[name] for name in names) == settings]
+    for settings in dict.fromkeys(tuple(run[name] for name in SETTINGS) for run in runs):
+        of_table = [run for run in runs if tuple(run[name] for name in SETTINGS) == settings]
         rows = list(dict.fromkeys((run["model"], run["group"]) for run in of_table))
         papers = [PAPER.get(row, ("", "")) if settings[0] == "hymenoptera" else ("", "") for row in rows]
         heads = ["model", "group", "no aug.", "c4 aug.", "over none", "over none, c4 aug.", "seeds", "hours"]
@@ -197,7 +197,7 @@ def tables(runs: list[dict[str, Any]]) -> str:
             heads += ["paper, no aug.", "paper, c4 aug."]
         told = [
             f"{name.replace('_', ' ')} {value}"
-            for name, value in zip(names, settings, strict=True)
+            for name, value in zip(SETTINGS, settings, strict=True)
             if value is not None
         ]
         lines += [f"{', '.join(told[1:])}:", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
