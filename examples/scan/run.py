@@ -3,10 +3,12 @@
     python examples/scan/run.py --cell lstm --model plain --model equi   # Table 2 without the G-LSTM, under an hour
     python examples/scan/run.py                                          # all cells and models
     python examples/scan/run.py --task add_jump --cell gru --seeds 0 --workers 1
+    python examples/scan/run.py --development --seeds 0 --cell lstm              # to choose settings: development.py
 
 A plain model is trained from scratch; "equi" equi-tunes the plain model of the same task, cell and seed (which is
 trained first where it is missing); "group" trains Gordon et al.'s (2020) equivariant model from scratch. Every finished
-run leaves a JSON file in its folder and is not repeated; one that was stopped goes on from its last checkpoint.
+run leaves a JSON file in its folder and is not repeated; one that was stopped goes on from its last checkpoint. The
+tables are also written to tables.md, every run to results.jsonl.
 """
 
 import argparse
@@ -22,11 +24,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from development import development_split
 from tqdm.auto import tqdm
 
-from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanSeq2Seq, load_split
+from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanConfig, ScanSeq2Seq, load_split
 from equilm.scan.modeling_scan import ScanPreTrainedModel
-from equilm.scan.training import EQUI_TUNING, GROUP_TRAINING, PRETRAINING, Recipe, check_seed, fit, validation_split
+from equilm.scan.training import (
+    EQUI_TUNING,
+    GROUP_TRAINING,
+    PRETRAINING,
+    PRETRAINING_DROPOUT,
+    Recipe,
+    check_seed,
+    fit,
+    validation_split,
+)
 
 TASKS = ("add_jump", "around_right")
 TABLES = {"lstm": 2, "rnn": 7, "gru": 8}
@@ -56,16 +68,20 @@ class Run:
     model: str
     seed: int
     output: Path
+    development: bool = False
 
     @property
     def folder(self) -> Path:
         return self.output / self.task / f"{self.model}-{self.cell}" / f"seed{self.seed}"
 
     @property
-    def result(self) -> dict[str, Any] | None:
-        """What the run found, once it is finished."""
-        path = self.folder / "result.json"
-        return json.loads(path.read_text("utf-8")) if path.exists() else None
+    def finished(self) -> bool:
+        return (self.folder / "result.json").exists()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What the finished run found."""
+        return json.loads((self.folder / "result.json").read_text("utf-8"))
 
     @property
     def name(self) -> str:
@@ -75,12 +91,14 @@ class Run:
 def build(run: Run) -> ScanPreTrainedModel:
     """The model before its training."""
     if run.model == "plain":
-        return ScanSeq2Seq(cell=run.cell)
+        return ScanSeq2Seq(cell=run.cell, dropout=PRETRAINING_DROPOUT)
     group = GROUPS[run.model][run.task]
     if run.model == "group":
         return GroupScanSeq2Seq(cell=run.cell, group=group)
-    pretrained = Run(run.task, run.cell, "plain", run.seed, run.output)
-    return EquiScanSeq2Seq.from_base(ScanSeq2Seq.from_pretrained(pretrained.folder), group)
+    pretrained = Run(run.task, run.cell, "plain", run.seed, run.output, run.development)
+    # With the model's usual dropout again: 10,000 sentences are few.
+    base = ScanSeq2Seq.from_pretrained(pretrained.folder, dropout=ScanConfig.dropout)
+    return EquiScanSeq2Seq.from_base(base, group)
 
 
 def execute(run: Run, recipe: Recipe) -> None:
@@ -88,7 +106,7 @@ def execute(run: Run, recipe: Recipe) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with (run.folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-        split = load_split(run.task)  # type: ignore[arg-type]
+        split = development_split(run.task) if run.development else load_split(run.task)  # type: ignore[arg-type]
         train, validation = validation_split(split["train"], run.seed)
         torch.manual_seed(run.seed)
         model = build(run)
@@ -106,21 +124,25 @@ def execute_chain(chain: list[Run], recipes: dict[str, Recipe]) -> None:
     """Runs of which each needs the one before it, in a process of its own."""
     torch.set_num_threads(1)  # the models are small: the other cores do other runs
     for run in chain:
-        if run.result is None:
+        if not run.finished:
             execute(run, recipes[run.model])
 
 
 def chains(arguments: argparse.Namespace) -> Iterator[list[Run]]:
     """The runs asked for; those of one chain come after one another, chains beside one another."""
-    for task in arguments.task or TASKS:
+
+    def run(*key: Any) -> Run:
+        return Run(*key, arguments.output, arguments.development)
+
+    for seed in arguments.seeds:  # first, so that every row has one result early
         for cell in arguments.cell or TABLES:
-            for seed in arguments.seeds:
+            for task in arguments.task or TASKS:
                 wanted = set(arguments.model or RECIPES)
                 if wanted & {"plain", "equi"}:
                     models = ("plain", "equi") if "equi" in wanted else ("plain",)
-                    yield [Run(task, cell, model, seed, arguments.output) for model in models]
+                    yield [run(task, cell, model, seed) for model in models]
                 if "group" in wanted:
-                    yield [Run(task, cell, "group", seed, arguments.output)]
+                    yield [run(task, cell, "group", seed)]
 
 
 def percent(values: Iterable[float]) -> str:
@@ -129,33 +151,33 @@ def percent(values: Iterable[float]) -> str:
     return f"{statistics.mean(shares):.1f}" + (f" ({statistics.stdev(shares):.1f})" if len(shares) > 1 else "")
 
 
-def print_tables(runs: list[Run]) -> None:
-    """One table for each cell, as the paper has them."""
-    line = "{:13} {:10} {:9} {:>12} {:>12} {:>12} {:>12} {:>10} {:>10} {:>8}"
+def tables(runs: list[Run]) -> str:
+    """A Markdown table for each cell, as the paper has them, of the runs that are finished."""
+    lines: list[str] = []
+    heads = ["task", "group", "model", "validation", "paper", "test", "paper", "seeds", "sentences", "paper", "minutes"]
     for cell in dict.fromkeys(run.cell for run in runs):
-        print(
-            f"\nTable {TABLES[cell]}. Accuracy in %, mean (standard deviation) over the seeds; the paper's beside ours"
-        )
-        print(line.format("task", "group", "model", *"val paper test paper sentences paper seconds".split()))
+        lines += [f"Table {TABLES[cell]}, {cell.upper()}:", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
         of_cell = [run for run in runs if run.cell == cell]
         for task, model in dict.fromkeys((run.task, run.model) for run in of_cell):
             same = [run for run in of_cell if (run.task, run.model) == (task, model)]
-            results = [result for run in same if (result := run.result) is not None]
+            results = [run.result for run in same]
             validation, test = PAPER.get((task, model, cell), ("", ""))
-            print(
-                line.format(
-                    task,
-                    GROUPS[model][task] if model in GROUPS else "",
-                    same[0].name,
-                    percent(result["validation"] for result in results),
-                    validation,
-                    percent(result["test"] for result in results),
-                    test,
-                    results[0]["sentences"],
-                    PAPER_SENTENCES[model],
-                    round(statistics.mean(result["seconds"] for result in results)),
-                )
-            )
+            cells = [
+                task,
+                GROUPS[model][task] if model in GROUPS else "",
+                same[0].name,
+                percent(result["validation"] for result in results),
+                validation,
+                percent(result["test"] for result in results),
+                test,
+                str(len(results)),
+                f"{results[0]['sentences']:,}",
+                f"{PAPER_SENTENCES[model]:,}",
+                f"{statistics.mean(result['seconds'] for result in results) / 60:.1f}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -167,10 +189,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--sentences", type=int, help="train on so many only, to try the script out")
+    parser.add_argument(
+        "--development", action="store_true", help="on splits of the training pairs, to choose settings"
+    )
+    parser.add_argument("--table", action="store_true", help="train nothing, show the runs that are finished")
     parser.add_argument("--output", type=Path, default=Path("scan-runs"), help="for results and checkpoints")
     arguments = parser.parse_args()
     for seed in arguments.seeds:
         check_seed(seed)
+    if arguments.development:
+        arguments.output /= "development"
 
     recipes = {
         name: recipe if arguments.sentences is None else Recipe(arguments.sentences, recipe.batch_size, 1e-3)
@@ -178,15 +206,22 @@ def main() -> None:
     }
     planned = list(chains(arguments))
     start = time.perf_counter()
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.workers, mp_context=spawn) as pool:
-        jobs = [pool.submit(execute_chain, chain, recipes) for chain in planned]
-        for job in tqdm(as_completed(jobs), total=len(jobs), desc="Runs", unit="run"):
-            job.result()
-    print_tables([run for chain in planned for run in chain])
-    print(
-        f"\n{(time.perf_counter() - start) / 60:.1f} minutes, {arguments.workers} workers; runs in {arguments.output}"
-    )
+    if not arguments.table:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(arguments.workers, mp_context=spawn) as pool:
+            jobs = [pool.submit(execute_chain, chain, recipes) for chain in planned]
+            for job in tqdm(as_completed(jobs), total=len(jobs), desc="Runs", unit="run"):
+                job.result()
+        minutes = (time.perf_counter() - start) / 60
+        print(f"{minutes:.1f} minutes, {arguments.workers} workers; runs in {arguments.output}")
+    finished = [run for chain in planned for run in chain if run.finished]
+    table = tables(finished)
+    (arguments.output / "tables.md").write_text(table, encoding="utf-8")
+    lines = [json.dumps({"task": run.task, "model": run.name, "seed": run.seed, **run.result}) for run in finished]
+    (arguments.output / "results.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    hours = sum(run.result["seconds"] for run in finished) / 3600
+    print(f"Accuracies in %, mean (standard deviation) over the seeds; the paper's beside ours.\n\n{table}")
+    print(f"{len(finished)} runs, together {hours:.2f} hours of one core.")
 
 
 if __name__ == "__main__":
