@@ -4,8 +4,8 @@
     python examples/scan/translate.py --task around_right --count 10
     python examples/scan/translate.py --command "jump twice and walk left"
 
-Prints a Markdown table of translations, of commands drawn from the test pairs or given, with mistakes marked by a ✗, and
-the accuracy on the test commands whose swap is a training command, and on the others.
+Prints a Markdown table of translations, of commands drawn from the test pairs or given, with mistakes marked by a ✗,
+and the accuracy on the test commands whose swap is a training command, and on the others.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
     if commands is None:
         short = [row["commands"] for row in split["test"] if len(row["actions"].split()) <= arguments.longest]
         commands = random.Random(0).sample(short, arguments.count)
-    print(table(commands, {name: model.translate(commands) for name, model in models.items()}))
+    print(table(commands, {name: model.translate(commands) for name, model in models.items()}) + "\n")
 
     trained = set(split["train"]["commands"])
     parts: dict[bool, list[dict[str, str]]] = {True: [], False: []}
@@ -59,7 +59,7 @@ def main() -> None:
         parts[swapped in trained].append(row)
     for name, model in models.items():
         seen, unseen = (f"{model.exact_match(rows):.1%} of {len(rows)}" for rows in parts.values())
-        print(f"{name}: {seen} whose swap was trained on or validated, {unseen} others")
+        print(f"- {name}: right on {seen} test commands whose swap is in the training pairs, on {unseen} others")
 
 
 if __name__ == "__main__":
