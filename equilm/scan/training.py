@@ -47,7 +47,7 @@ class Recipe:
         return self.sentences // self.batch_size
 
 
-# Sizes, rates and dropout were chosen with LSTMs of seed 0 on splits like SCAN's that are made of its training pairs
+# Sizes, rates and dropout were chosen with LSTMs of seed 0 on a split like add_jump that is made of its training pairs
 # alone (examples/scan/development.py); those of GROUP_TRAINING were not searched for.
 # The paper: 200,000 iterations of one sentence at learning rate 1e-4, dropout 0.1.
 PRETRAINING = Recipe(sentences=600_000, batch_size=32, learning_rate=1e-3)

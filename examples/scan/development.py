@@ -20,8 +20,7 @@ def development_split(task: str) -> DatasetDict:
 
     Args:
         task: ``"add_jump"`` gives one where only commands without "look" are trained on, and "look" alone, renamed so
-            that "jump" is withheld; ``"around_right"`` one that withholds "opposite right", and is tested on commands
-            without "around", which is half unknown already.
+            that "jump" is withheld; ``"around_right"`` one that withholds "opposite right".
 
     Returns:
         ``train`` and ``test``, as those of `equilm.scan.load_split`.
@@ -41,17 +40,18 @@ def _add_jump(commands: list[str]) -> tuple[list[str], list[str]]:
     renamed = [
         " ".join(_RENAMED.get(word, word) for word in command.split()) for command in commands if "jump" not in command
     ]
-    train = [command for command in renamed if "jump" not in command]
+    train, test = _partition(renamed, "jump")
     copies = round(len(train) * _SHARE_OF_JUMP / (1 - _SHARE_OF_JUMP))
-    return ["jump"] * copies + train, [command for command in renamed if "jump" in command and command != "jump"]
+    return ["jump"] * copies + train, [command for command in test if command != "jump"]
 
 
 def _around_right(commands: list[str]) -> tuple[list[str], list[str]]:
-    kept = [
-        command for command in commands if "turn opposite right" not in command
-    ]  # as the split leaves out its "turn"
-    tested = [command for command in kept if "opposite right" in command and "around" not in command]
-    return [command for command in kept if "opposite right" not in command], tested
+    kept, _ = _partition(commands, "turn opposite right")  # as around_right leaves out "turn around right"
+    return _partition(kept, "opposite right")
+
+
+def _partition(commands: list[str], withheld: str) -> tuple[list[str], list[str]]:
+    return [c for c in commands if withheld not in c], [c for c in commands if withheld in c]
 
 
 _MAKERS: dict[str, Callable[[list[str]], tuple[list[str], list[str]]]] = {
