@@ -161,7 +161,8 @@ def tables(runs: list[Run]) -> str:
         for task, model in dict.fromkeys((run.task, run.model) for run in of_cell):
             same = [run for run in of_cell if (run.task, run.model) == (task, model)]
             results = [run.result for run in same]
-            validation, test = PAPER.get((task, model, cell), ("", ""))
+            # The development splits are ours.
+            validation, test = ("", "") if same[0].development else PAPER.get((task, model, cell), ("", ""))
             cells = [
                 task,
                 GROUPS[model][task] if model in GROUPS else "",
