@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 
 from equilm import EquiLMError
-from equilm.scan import all_commands, interpret, load_split
+from equilm.scan import all_commands, interpret, load_split, make_split
 
 _DATA = Path(__file__).parents[2] / "shared/data/scan"
 _OFFICIAL_NAMES = {"simple": "simple", "add_jump": "addprim_jump", "around_right": "template_around_right"}
@@ -90,3 +90,15 @@ def test_other_commands_are_refused(command: str, message: str) -> None:
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(EquiLMError, match="'length' is not a split of SCAN: expected one of simple, add_jump, around"):
         load_split("length")  # type: ignore[arg-type]
+
+
+def test_a_split_of_ones_own_withholds_what_it_tests_and_keeps_the_rest_as_it_is() -> None:
+    split = make_split(["run thrice", "walk", "run", "walk", "turn left thrice"], lambda command: "thrice" in command)
+    assert split["train"]["commands"] == ["walk", "run", "walk"]
+    assert split["train"]["actions"] == ["I_WALK", "I_RUN", "I_WALK"]
+    assert split["test"]["commands"] == ["run thrice", "turn left thrice"]
+
+
+def test_a_split_of_ones_own_has_commands_of_the_language_alone() -> None:
+    with pytest.raises(EquiLMError, match="'swim'"):
+        make_split(["walk", "swim"], lambda command: command == "walk")

@@ -7,7 +7,7 @@ from .language import all_commands, interpret
 from .modeling_equi_scan import EquiScanSeq2Seq
 from .modeling_group_scan import GroupScanSeq2Seq
 from .modeling_scan import ScanSeq2Seq
-from .splits import load_split
+from .splits import load_split, make_split
 from .tokens import token_actions
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "all_commands",
     "interpret",
     "load_split",
+    "make_split",
     "token_actions",
 ]
 

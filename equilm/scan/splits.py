@@ -1,6 +1,6 @@
 """The splits of SCAN, made from its grammar: nothing is downloaded, and the pairs are those of the official files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -36,39 +36,60 @@ def load_split(name: Split) -> "DatasetDict":
         >>> load_split("add_jump")["train"][0]
         {'commands': 'jump', 'actions': 'I_JUMP'}
     """
-    from datasets import Dataset, DatasetDict  # an optional dependency
-
     if name not in SPLITS:
         raise EquiLMError(f"{name!r} is not a split of SCAN: expected one of {', '.join(SPLITS)}.")
-    train, test = _MAKERS[name](all_commands())
-    parts = {"train": train, "test": test}
+    return make_split(*_MAKERS[name](all_commands()))
+
+
+def make_split(commands: Sequence[str], in_test: Callable[[str], bool]) -> "DatasetDict":
+    """A split of your own: the commands to test on are withheld from training.
+
+    Args:
+        commands: commands of the language, such as `all_commands`; the order and what is there twice are kept.
+        in_test: which commands to withhold.
+
+    Returns:
+        ``train`` and ``test``, as those of `load_split`.
+
+    Raises:
+        EquiLMError: for a command that is not in the language.
+
+    Example:
+        >>> make_split(all_commands(), lambda command: "thrice" in command)["test"][0]
+        {'commands': 'jump thrice', 'actions': 'I_JUMP I_JUMP I_JUMP'}
+    """
+    from datasets import Dataset, DatasetDict  # an optional dependency
+
+    parts = {
+        "train": [command for command in commands if not in_test(command)],
+        "test": [command for command in commands if in_test(command)],
+    }
     return DatasetDict(
         {
-            part: Dataset.from_dict({"commands": commands, "actions": [interpret(command) for command in commands]})
-            for part, commands in parts.items()
+            part: Dataset.from_dict({"commands": rows, "actions": list(map(interpret, rows))})
+            for part, rows in parts.items()
         }
     )
 
 
-def _simple(commands: list[str]) -> tuple[list[str], list[str]]:
+_Making = tuple[list[str], Callable[[str], bool]]  # commands, and which of them are tested
+
+
+def _simple(commands: list[str]) -> _Making:
     # A random split has no rule: one bit for each command, in the order of `all_commands`, says if it is in test.
     packed = np.frombuffer(files(__package__).joinpath("simple_test.bin").read_bytes(), dtype=np.uint8)
     in_test = np.unpackbits(packed, count=len(commands)).astype(bool)
-    return _partition(commands, dict(zip(commands, in_test, strict=True)).__getitem__)
+    return commands, dict(zip(commands, in_test, strict=True)).__getitem__
 
 
-def _add_jump(commands: list[str]) -> tuple[list[str], list[str]]:
-    train, test = _partition(commands, lambda command: "jump" in command and command != "jump")
-    return ["jump"] * (_JUMP_COPIES - 1) + train, test
+def _add_jump(commands: list[str]) -> _Making:
+    copies = ["jump"] * (_JUMP_COPIES - 1)
+    return copies + commands, lambda command: "jump" in command and command != "jump"
 
 
-def _around_right(commands: list[str]) -> tuple[list[str], list[str]]:
+def _around_right(commands: list[str]) -> _Making:
     kept = [command for command in commands if "turn around right" not in command]
-    return _partition(kept, lambda command: "around right" in command)
-
-
-def _partition(commands: list[str], in_test: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    return [c for c in commands if not in_test(c)], [c for c in commands if in_test(c)]
+    return kept, lambda command: "around right" in command
 
 
 _MAKERS = {"simple": _simple, "add_jump": _add_jump, "around_right": _around_right}

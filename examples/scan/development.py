@@ -6,9 +6,9 @@ them right. Here, as in the splits themselves, the tested commands combine what 
 
 from collections.abc import Callable
 
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 
-from equilm.scan import interpret, load_split
+from equilm.scan import load_split, make_split
 
 # Verbs of the pairs without "jump", renamed so that "look" plays the part of "jump", and "walk" that of "run".
 _RENAMED = {"look": "jump", "walk": "run", "run": "walk"}
@@ -25,36 +25,22 @@ def development_split(task: str) -> DatasetDict:
     Returns:
         ``train`` and ``test``, as those of `equilm.scan.load_split`.
     """
-    commands = list(load_split(task)["train"]["commands"])  # type: ignore[arg-type]
-    train, test = _MAKERS[task](commands)
-    parts = {"train": train, "test": test}
-    return DatasetDict(
-        {
-            part: Dataset.from_dict({"commands": rows, "actions": list(map(interpret, rows))})
-            for part, rows in parts.items()
-        }
-    )
+    return _MAKERS[task](list(load_split(task)["train"]["commands"]))  # type: ignore[arg-type]
 
 
-def _add_jump(commands: list[str]) -> tuple[list[str], list[str]]:
+def _add_jump(commands: list[str]) -> DatasetDict:
     renamed = [
         " ".join(_RENAMED.get(word, word) for word in command.split()) for command in commands if "jump" not in command
     ]
-    train, test = _partition(renamed, "jump")
-    copies = round(len(train) * _SHARE_OF_JUMP / (1 - _SHARE_OF_JUMP))
-    return ["jump"] * copies + train, [command for command in test if command != "jump"]
+    others = sum("jump" not in command for command in renamed)
+    copies = round(others * _SHARE_OF_JUMP / (1 - _SHARE_OF_JUMP)) - 1  # the bare "jump" is among the renamed
+    return make_split(["jump"] * copies + renamed, lambda command: "jump" in command and command != "jump")
 
 
-def _around_right(commands: list[str]) -> tuple[list[str], list[str]]:
-    kept, _ = _partition(commands, "turn opposite right")  # as around_right leaves out "turn around right"
-    return _partition(kept, "opposite right")
+def _around_right(commands: list[str]) -> DatasetDict:
+    # As around_right leaves out "turn around right".
+    kept = [command for command in commands if "turn opposite right" not in command]
+    return make_split(kept, lambda command: "opposite right" in command)
 
 
-def _partition(commands: list[str], withheld: str) -> tuple[list[str], list[str]]:
-    return [c for c in commands if withheld not in c], [c for c in commands if withheld in c]
-
-
-_MAKERS: dict[str, Callable[[list[str]], tuple[list[str], list[str]]]] = {
-    "add_jump": _add_jump,
-    "around_right": _around_right,
-}
+_MAKERS: dict[str, Callable[[list[str]], DatasetDict]] = {"add_jump": _add_jump, "around_right": _around_right}
