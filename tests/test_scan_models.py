@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from equilm.scan import (
     interpret,
     token_actions,
 )
+from equilm.scan.configuration_scan import Loss
 from equilm.scan.group_layers import GroupConv
 from equilm.scan.modeling_scan import ScanPreTrainedModel
 from equilm.scan.tokens import ACTION_VOCAB, BOS, EOS, IGNORED, MAX_LENGTH, collate, decode_actions, encode_commands
@@ -378,6 +379,35 @@ def test_padding_on_the_left_is_refused() -> None:
             model(input_ids=ids, attention_mask=mask, labels=ids)
 
 
+@pytest.mark.parametrize("decoding", ["stepwise", "branchwise"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_loss_of_the_branches_is_the_mean_of_theirs(cell: str, decoding: str) -> None:
+    base = cast(ScanSeq2Seq, ScanSeq2Seq(cell=cell, hidden_size=10, dropout=0.0))
+    model = EquiScanSeq2Seq.from_base(base, "verb", cast(Any, decoding), "branches").train()
+    batch, forced = collate(pairs(6, seed=3)), torch.ones(6, dtype=torch.bool)
+    losses = [
+        base(
+            model.on_commands.act(batch["input_ids"], g),
+            act_on_labels(model.on_actions, batch["labels"], g),
+            batch["attention_mask"],
+            forced,
+        ).loss
+        for g in range(model.on_actions.group.order)
+    ]
+    assert len({round(float(loss.detach()), 5) for loss in losses}) > 1
+    torch.testing.assert_close(model(**batch, teacher_forced=forced).loss, torch.stack(losses).mean())
+
+
+def test_the_loss_changes_training_alone() -> None:
+    base = cast(ScanSeq2Seq, ScanSeq2Seq(hidden_size=10, dropout=0.0))
+    batch = {**collate(pairs(6, seed=4)), "teacher_forced": torch.ones(6, dtype=torch.bool)}
+    average, branches = (EquiScanSeq2Seq.from_base(base, "verb", loss=loss) for loss in get_args(Loss))
+    assert torch.equal(branches(**batch).logits, average(**batch).logits)
+    assert torch.equal(branches(**batch).loss, average(**batch).loss)
+    # Normalising adds to every log-probability.
+    assert branches.train()(**batch).loss > average.train()(**batch).loss + 1e-4
+
+
 def test_an_accuracy_on_nothing_is_refused() -> None:
     with pytest.raises(EquiLMError, match="accuracy on no pairs"):
         plain("gru").exact_match([])
@@ -390,6 +420,8 @@ def test_unknown_settings_are_refused() -> None:
         GroupScanSeq2Seq(group="verbs")
     with pytest.raises(EquiLMError, match="decoding='beam' is unknown: expected one of stepwise, branchwise"):
         EquiScanConfig(decoding="beam")
+    with pytest.raises(EquiLMError, match="loss='sum' is unknown: expected one of average, branches"):
+        EquiScanConfig(loss="sum")
     with pytest.raises(EquiLMError, match="hidden_size must be at least 1, got 0"):
         ScanSeq2Seq(hidden_size=0)
     with pytest.raises(EquiLMError, match=r"dropout is a share: expected a number in 0 … 1, got 1.5"):

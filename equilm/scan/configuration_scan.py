@@ -10,6 +10,7 @@ from .tokens import token_actions
 
 Cell = Literal["rnn", "gru", "lstm"]
 Decoding = Literal["stepwise", "branchwise"]
+Loss = Literal["average", "branches"]
 
 
 @strict
@@ -73,17 +74,21 @@ class EquiScanConfig(ScanConfig):
         decoding: ``"stepwise"`` averages after every action and goes on from the one that the average predicts;
             ``"branchwise"`` lets every branch translate by itself and averages at the end, position by position, as
             the authors' code does.
+        loss: of training. ``"average"`` is the cross-entropy of the averaged distribution; ``"branches"`` is the mean of
+            the branches' own, where none can rely on another, as in the authors' code.
     """
 
     model_type = "equilm_equi_scan"
 
     group: str = "jump_run"
     decoding: str = "stepwise"
+    loss: str = "average"
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         token_actions(self.group)
         _check_choice("decoding", self.decoding, get_args(Decoding))
+        _check_choice("loss", self.loss, get_args(Loss))
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from ..actions import TokenAction
 from ..errors import EquiLMError
 from ..symmetrize import reynolds
-from .configuration_scan import Decoding, EquiScanConfig
+from .configuration_scan import Decoding, EquiScanConfig, Loss
 from .modeling_scan import Decoder, ScanPreTrainedModel, ScanSeq2Seq, State
 from .tokens import BOS, EOS, IGNORED, ScanGroup, token_actions
 
@@ -16,8 +16,8 @@ class EquiScanSeq2Seq(ScanPreTrainedModel):
     """A pretrained `ScanSeq2Seq` under the equi-tune transform: equivariant with any weights (paper, eq. 3).
 
     The model runs on all g·x in one batch, and `equilm.symmetrize.reynolds` averages its log-probabilities. The average
-    is normalised, so that its loss is a cross-entropy; the authors' code leaves it as it is, which trains every branch
-    for itself. Build it with `from_base`.
+    is normalised, except in training for the loss of the branches: there it is left as it is, as in the authors' code,
+    and the mean of its negatives is that of the branches' losses. Build it with `from_base`.
 
     Args:
         config: an `EquiScanConfig`; None makes one from the other arguments.
@@ -40,13 +40,16 @@ class EquiScanSeq2Seq(ScanPreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_base(cls, base: ScanSeq2Seq, group: ScanGroup, decoding: Decoding = "stepwise") -> "EquiScanSeq2Seq":
+    def from_base(
+        cls, base: ScanSeq2Seq, group: ScanGroup, decoding: Decoding = "stepwise", loss: Loss = "average"
+    ) -> "EquiScanSeq2Seq":
         """Equi-tune a model; train the result, or use it as it is.
 
         Args:
             base: the pretrained model; it is shared, not copied.
             group: ``"jump_run"``, ``"verb"``, ``"direction"`` or ``"verb+direction"``, see `token_actions`.
             decoding: ``"stepwise"`` or ``"branchwise"``, see `EquiScanConfig`.
+            loss: ``"average"`` or ``"branches"``, likewise.
 
         Returns:
             The equi-tuned model, in evaluation mode.
@@ -57,7 +60,7 @@ class EquiScanSeq2Seq(ScanPreTrainedModel):
         if not isinstance(base, ScanSeq2Seq):
             raise EquiLMError(f"EquiScanSeq2Seq equi-tunes a ScanSeq2Seq, got a {type(base).__name__}.")
         kept = {name: getattr(base.config, name) for name in ("cell", "hidden_size", "dropout", "teacher_forcing")}
-        return cls(EquiScanConfig(**kept, group=group, decoding=decoding), base).eval()
+        return cls(EquiScanConfig(**kept, group=group, decoding=decoding, loss=loss), base).eval()
 
     def read(self, input_ids: Tensor, attention_mask: Tensor) -> Decoder:
         base = self.base.read(self._copies(input_ids, self.on_commands), self._rows(attention_mask))
@@ -103,9 +106,11 @@ class EquiScanSeq2Seq(ScanPreTrainedModel):
         return tuple(part.unflatten(0, (-1, self.on_actions.group.order)) for part in state)
 
     def _average(self, logits: Tensor) -> Tensor:
-        """1/|G| Σ_g g⁻¹·logits[g], normalised: from ``(B·|G|, ..., V)`` to ``(B, ..., V)``."""
+        """1/|G| Σ_g g⁻¹·logits[g], normalised or not: from ``(B·|G|, ..., V)`` to ``(B, ..., V)``."""
         copies = logits.unflatten(0, (-1, self.on_actions.group.order)).transpose(0, 1)
-        return reynolds(copies, self.on_actions.to(logits.device).on_logits).log_softmax(-1)
+        average = reynolds(copies, self.on_actions.to(logits.device).on_logits)
+        of_branches = self.training and self.config.loss == "branches"
+        return average if of_branches else average.log_softmax(-1)
 
 
 def _after_first_eos(actions: Tensor) -> Tensor:
