@@ -63,6 +63,7 @@ EQUI_TUNING = {
     "around_right": Recipe(sentences=10_000, batch_size=4, learning_rate=5e-4, evaluations=5),
 }
 EQUI_LOSS: dict[str, Loss] = {"add_jump": "average", "around_right": "branches"}
+EQUI_TEACHER_FORCING = {"add_jump": 0.5, "around_right": 0.0}  # of ScanConfig
 
 
 def validation_split(train: "Dataset", seed: int) -> tuple["Dataset", "Dataset"]:

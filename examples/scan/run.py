@@ -31,6 +31,7 @@ from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanConfig, ScanSeq2S
 from equilm.scan.modeling_scan import ScanPreTrainedModel
 from equilm.scan.training import (
     EQUI_LOSS,
+    EQUI_TEACHER_FORCING,
     EQUI_TUNING,
     GROUP_TRAINING,
     PRETRAINING,
@@ -102,7 +103,9 @@ def build(run: Run) -> ScanPreTrainedModel:
         return GroupScanSeq2Seq(cell=run.cell, group=group)
     pretrained = Run(run.task, run.cell, "plain", run.seed, run.output, run.development)
     # With the model's usual dropout again: 10,000 sentences are few.
-    base = ScanSeq2Seq.from_pretrained(pretrained.folder, dropout=ScanConfig.dropout)
+    base = ScanSeq2Seq.from_pretrained(
+        pretrained.folder, dropout=ScanConfig.dropout, teacher_forcing=EQUI_TEACHER_FORCING[run.task]
+    )
     return EquiScanSeq2Seq.from_base(base, group, loss=EQUI_LOSS[run.task])
 
 
