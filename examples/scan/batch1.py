@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--model", choices=("plain", "equi", "group"), default="plain")
     parser.add_argument("--cell", choices=("rnn", "gru", "lstm"), default="lstm")
     parser.add_argument("--group", default="jump_run", help="of the models that have one")
-    parser.add_argument("--batch-size", type=int, help="to compare with single sentences; by default pretraining's")
+    parser.add_argument("--batch-size", type=int, default=PRETRAINING.batch_size)
     parser.add_argument("--seconds", type=float, default=10, help="of each turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -67,7 +67,7 @@ def main() -> None:
         model = EquiScanSeq2Seq.from_base(model, arguments.group)  # type: ignore[arg-type]
     elif arguments.model == "group":
         model = GroupScanSeq2Seq(cell=arguments.cell, group=arguments.group)
-    sizes = (1, arguments.batch_size or PRETRAINING[arguments.task].batch_size)
+    sizes = (1, arguments.batch_size)
     models = {size: copy.deepcopy(model) for size in sizes}
     data = {size: batches(pairs, size) for size in sizes}
     for size in sizes:

@@ -30,8 +30,6 @@ from tqdm.auto import tqdm
 from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanConfig, ScanSeq2Seq, load_split
 from equilm.scan.modeling_scan import ScanPreTrainedModel
 from equilm.scan.training import (
-    EQUI_LOSS,
-    EQUI_TEACHER_FORCING,
     EQUI_TUNING,
     GROUP_TRAINING,
     PRETRAINING,
@@ -44,11 +42,7 @@ from equilm.scan.training import (
 
 TASKS = ("add_jump", "around_right")
 TABLES = {"lstm": 2, "rnn": 7, "gru": 8}
-RECIPES: dict[str, dict[str, Recipe]] = {
-    "plain": PRETRAINING,
-    "group": dict.fromkeys(TASKS, GROUP_TRAINING),
-    "equi": EQUI_TUNING,
-}
+RECIPES = {"plain": PRETRAINING, "group": GROUP_TRAINING, "equi": EQUI_TUNING}
 GROUPS: dict[str, dict[str, Any]] = {
     "group": {"add_jump": "verb", "around_right": "direction"},
     "equi": {"add_jump": "jump_run", "around_right": "direction"},  # paper, section 5.2
@@ -103,17 +97,12 @@ def build(run: Run) -> ScanPreTrainedModel:
         return GroupScanSeq2Seq(cell=run.cell, group=group)
     pretrained = Run(run.task, run.cell, "plain", run.seed, run.output, run.development)
     # With the model's usual dropout again: 10,000 sentences are few.
-    base = ScanSeq2Seq.from_pretrained(
-        pretrained.folder, dropout=ScanConfig.dropout, teacher_forcing=EQUI_TEACHER_FORCING[run.task]
-    )
-    return EquiScanSeq2Seq.from_base(base, group, loss=EQUI_LOSS[run.task])
+    base = ScanSeq2Seq.from_pretrained(pretrained.folder, dropout=ScanConfig.dropout)
+    return EquiScanSeq2Seq.from_base(base, group)
 
 
-def execute(run: Run, sentences: int | None) -> None:
+def execute(run: Run, recipe: Recipe) -> None:
     """Train, validate and test; writes the run's JSON file."""
-    recipe = RECIPES[run.model][run.task]
-    if sentences is not None:
-        recipe = Recipe(sentences, recipe.batch_size, 1e-3)
     run.folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with (run.folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
@@ -131,12 +120,12 @@ def execute(run: Run, sentences: int | None) -> None:
     (run.folder / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def execute_chain(chain: list[Run], sentences: int | None) -> None:
+def execute_chain(chain: list[Run], recipes: dict[str, Recipe]) -> None:
     """Runs of which each needs the one before it, in a process of its own."""
     torch.set_num_threads(1)  # the models are small: the other cores do other runs
     for run in chain:
         if not run.finished:
-            execute(run, sentences)
+            execute(run, recipes[run.model])
 
 
 def chains(arguments: argparse.Namespace) -> Iterator[list[Run]]:
@@ -212,12 +201,16 @@ def main() -> None:
     if arguments.development:
         arguments.output /= "development"
 
+    recipes = {
+        name: recipe if arguments.sentences is None else Recipe(arguments.sentences, recipe.batch_size, 1e-3)
+        for name, recipe in RECIPES.items()
+    }
     planned = list(chains(arguments))
     start = time.perf_counter()
     if not arguments.table:
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(arguments.workers, mp_context=spawn) as pool:
-            jobs = [pool.submit(execute_chain, chain, arguments.sentences) for chain in planned]
+            jobs = [pool.submit(execute_chain, chain, recipes) for chain in planned]
             for job in tqdm(as_completed(jobs), total=len(jobs), desc="Runs", unit="run"):
                 job.result()
         minutes = (time.perf_counter() - start) / 60
