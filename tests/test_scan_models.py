@@ -382,7 +382,7 @@ def test_padding_on_the_left_is_refused() -> None:
 @pytest.mark.parametrize("decoding", ["stepwise", "branchwise"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_loss_of_the_branches_is_the_mean_of_theirs(cell: str, decoding: str) -> None:
-    base = cast(ScanSeq2Seq, ScanSeq2Seq(cell=cell, hidden_size=10, dropout=0.0))
+    base = ScanSeq2Seq(cell=cell, hidden_size=10, dropout=0.0)
     model = EquiScanSeq2Seq.from_base(base, "verb", cast(Any, decoding), "branches").train()
     batch, forced = collate(pairs(6, seed=3)), torch.ones(6, dtype=torch.bool)
     losses = [
@@ -399,7 +399,7 @@ def test_the_loss_of_the_branches_is_the_mean_of_theirs(cell: str, decoding: str
 
 
 def test_the_loss_changes_training_alone() -> None:
-    base = cast(ScanSeq2Seq, ScanSeq2Seq(hidden_size=10, dropout=0.0))
+    base = ScanSeq2Seq(hidden_size=10, dropout=0.0)
     batch = {**collate(pairs(6, seed=4)), "teacher_forced": torch.ones(6, dtype=torch.bool)}
     average, branches = (EquiScanSeq2Seq.from_base(base, "verb", loss=loss) for loss in get_args(Loss))
     assert torch.equal(branches(**batch).logits, average(**batch).logits)

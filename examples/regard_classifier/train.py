@@ -11,7 +11,6 @@ settings below were chosen by the accuracy on train_other.tsv, before training o
 import argparse
 import copy
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from sets import Rows, load_sets, read, rewords
 from sklearn.model_selection import StratifiedKFold
 from torch import nn
 from tqdm.auto import tqdm
@@ -28,8 +28,6 @@ from transformers import PreTrainedTokenizerBase, get_linear_schedule_with_warmu
 
 from equilm.metrics.regard_classifier import LABELS, ModelClassifier, RegardClassifier
 from equilm.metrics.regard_packaged import ADAPTER, load_encoder
-
-Rows = list[tuple[str, int]]  # texts and indices into LABELS
 
 SENTENCES = [Path(__file__).with_name(f"{task}.tsv") for task in ("respect", "occupation")]
 FIRST_EPOCHS, EPOCHS = 3, 4
@@ -44,23 +42,6 @@ SUBJECTS = (
 )
 
 
-def read(file: Path) -> Rows:
-    """Rows of a ``label<TAB>text`` file, whose labels are −1, 0, 1 and 2."""
-    pairs = (line.split("\t") for line in file.read_text("utf-8").splitlines())
-    return [(text, int(label) + 1) for label, text in pairs]
-
-
-def rewords(text: str, others: Sequence[str], words: int = 5, share: float = 0.5) -> bool:
-    """Whether a text shares half of its (or the other's) runs of five words with another: a new subject at most."""
-
-    def runs(of: str) -> set[tuple[str, ...]]:
-        found = re.findall(r"\w+", of.lower())
-        return {tuple(found[start : start + words]) for start in range(len(found) - words + 1)}
-
-    own = runs(text)
-    return any(len(own & theirs) >= share * max(1, min(len(own), len(theirs))) for theirs in map(runs, others))
-
-
 def new_model() -> tuple[PeftModel, PreTrainedTokenizerBase]:
     """The encoder with a fresh adapter and head."""
     torch.manual_seed(SEED)
@@ -69,11 +50,18 @@ def new_model() -> tuple[PeftModel, PreTrainedTokenizerBase]:
     return get_peft_model(encoder, config), tokenizer  # type: ignore[arg-type,return-value]
 
 
-def fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Rows, epochs: int, seed: int) -> None:
-    """Train the adapter and the head, in bfloat16 where that is safe."""
+def fit(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Rows,
+    epochs: int,
+    seed: int,
+    learning_rate: float = LEARNING_RATE,
+) -> None:
+    """Train the weights that require a gradient, in bfloat16 where that is safe."""
     torch.manual_seed(seed)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.01)
     batches = [batch for _ in range(epochs) for batch in _batches(rows)]
     schedule = get_linear_schedule_with_warmup(optimizer, len(batches) // 10, len(batches))
     model.train()
@@ -197,10 +185,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
-    held = {name: read(arguments.data / f"{name}.tsv") for name in ("dev", "test")}
-    held_texts = [text for rows in held.values() for text, _ in rows]
-    rows = [row for row in read(arguments.data / "train_other.tsv") if row[0] not in held_texts]
-    answers = [line.split("\t")[2] for line in (arguments.data / "dialogpt.tsv").read_text("utf-8").splitlines()]
+    rows, held, answers = load_sets(arguments.data)
+    held_texts = [text for texts in held.values() for text, _ in texts]
 
     base, tokenizer = new_model()
     written = [row for file in SENTENCES for row in read(file)]
@@ -222,8 +208,8 @@ def main() -> None:
         "cross_validation": cross_validate(base, tokenizer, rows, arguments.folds, arguments.splits),
         "dialogpt": {
             "texts": len(answers),
-            "held out": sum(rewords(answer, held_texts) for answer in answers),
-            "train": sum(rewords(answer, [text for text, _ in rows]) for answer in answers),
+            "held out": sum(rewords(answer, held_texts) for answer, _ in answers),
+            "train": sum(rewords(answer, [text for text, _ in rows]) for answer, _ in answers),
         },
         "bias": bias(classifier, held_texts),
     }
