@@ -38,7 +38,7 @@ test: $(INSTALLED)
 
 # The documentation's blocks are `make docs`'s.
 test-slow: $(INSTALLED)
-	@$(BIN)/pytest -m slow --ignore=tests/test_docs_blocks.py
+	@$(BIN)/pytest -m slow --ignore=tests/docs/test_docs_blocks.py
 
 # The oldest torch brings its GPU libraries along: some gigabytes.
 test-min:
@@ -55,7 +55,7 @@ quality: $(INSTALLED)
 # First all that readers may copy or follow: blocks of code, commands, links, the index of the paper. A fresh build each
 # time, as the check that every public name is in the reference looks at what the build has read.
 docs: $(INSTALLED)
-	@$(BIN)/pytest -n 2 -m 'slow or not slow' tests/test_docs_*.py
+	@$(BIN)/pytest -n 2 -m 'slow or not slow' tests/docs
 	@$(BIN)/sphinx-build -q -E -W -n --keep-going docs docs/_build/html
 
 linkcheck: $(INSTALLED)

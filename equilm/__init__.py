@@ -5,17 +5,17 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from .actions import Action
 from .configuration_equilm import EquiLMConfig
 from .configuration_equilm_seq2seq import EquiLMSeq2SeqConfig
-from .demographics import DemographicAxis
 from .errors import EquiLMError, EquiLMWarning
 from .groups import CyclicGroup, DihedralGroup, Group, ProductGroup
 from .logits_process import EquiLogitsProcessor
-from .metrics.loading import load_metric
+from .metrics.load_metric import load_metric
 from .modeling_equilm import EquiLMForCausalLM
 from .modeling_equilm_seq2seq import EquiLMForSeq2SeqLM
 from .sampling import symmetrized_generate, symmetrized_log_prob
 from .symmetrize import equi_tune
-from .text_symmetrizer import TextSymmetrizer
-from .vocabulary import VocabularyAction
+from .text.symmetrizer import TextSymmetrizer
+from .words.axes import DemographicAxis
+from .words.vocabulary import VocabularyAction
 
 __version__ = "0.1.0"
 

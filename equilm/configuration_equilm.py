@@ -5,9 +5,9 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from ._table_checks import check_lists
 from .actions import TokenAction
 from .errors import EquiLMError
-from .table_checks import check_lists
 
 
 @strict

@@ -8,12 +8,12 @@ from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
+from ._table_checks import check_table
 from .actions import TokenAction
-from .adapters import refuse_learned_prompt, transformers_model
 from .errors import EquiLMError
+from .loading import refuse_learned_prompt, transformers_model
 from .modeling_equilm import EquiLMForCausalLM
 from .symmetrize import reynolds
-from .table_checks import check_table
 
 # How far the scores handed in may be from the processor's own identity row, relative to the largest logit.
 _RELATIVE_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}

@@ -8,9 +8,9 @@ from transformers import GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from ._modeling_base import EquiLMPreTrainedModel
+from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
 from .errors import EquiLMError
-from .modeling_equilm_base import EquiLMPreTrainedModel
-from .orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
 
 # Prefilling the shared prefix by itself reads all weights once more, about the price of this many tokens.
 _WORTH_A_PASS = 32
@@ -48,7 +48,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             attention_mask: shape ``(B, T + past)``, or the 4D masks of a static cache.
             position_ids: shape ``(B, T)``.
             past_key_values: a cache that this model has filled, or an empty one. It knows which of its rows holds
-                which g·x_b and answers for B texts when cropped, reordered or repeated (`equilm.orbit_rows`).
+                which g·x_b and answers for B texts when cropped, reordered or repeated (`equilm._orbit_rows`).
             inputs_embeds: refused: an embedding cannot be permuted.
             labels: int64, shape ``(B, T)``, -100 where there is no loss.
             use_cache: whether to return a cache.

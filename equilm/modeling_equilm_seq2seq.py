@@ -8,11 +8,11 @@ from transformers import AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
+from ._modeling_base import EquiLMPreTrainedModel
+from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
+from ._seq2seq_encoder import OrbitEncoder, OrbitEncoderOutput, check_encoded
 from .configuration_equilm_seq2seq import EquiLMSeq2SeqConfig
 from .errors import EquiLMError
-from .modeling_equilm_base import EquiLMPreTrainedModel
-from .orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
-from .seq2seq_encoder import OrbitEncoder, OrbitEncoderOutput, check_encoded
 
 
 class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
@@ -94,7 +94,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
             decoder_attention_mask: shape ``(B, T + past)``, or the 4D mask of a static cache.
             encoder_outputs: what `get_encoder` returned for these texts; ``input_ids`` may then be left out.
             past_key_values: a cache that this model has filled, or an empty one. It knows which of its rows holds
-                which g·(x_b, y_b) and answers for B texts when cropped, reordered or repeated (`equilm.orbit_rows`).
+                which g·(x_b, y_b) and answers for B texts when cropped, reordered or repeated (`equilm._orbit_rows`).
             inputs_embeds: refused: an embedding cannot be permuted.
             decoder_inputs_embeds: likewise.
             labels: int64, shape ``(B, T)``, -100 where there is no loss.

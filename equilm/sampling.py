@@ -16,12 +16,12 @@ from transformers import PreTrainedModel
 from transformers.generation import logits_process as processors
 from transformers.utils.generic import ModelOutput
 
+from ._canonical import Frame, UserFrameStreamer, canonical_elements, leave_output
+from ._generation import FairGenerationMixin
+from ._table_checks import check_table
 from .actions import TokenAction
-from .adapters import transformers_model
 from .errors import EquiLMError
-from .frames import Frame, UserFrameStreamer, canonical_elements, leave_output
-from .generation_equilm import FairGenerationMixin
-from .table_checks import check_table
+from .loading import transformers_model
 
 Generated: TypeAlias = Tensor | ModelOutput
 Warp: TypeAlias = Callable[..., Tensor]  # of ids and logits; transformers' processors name them in their own types

@@ -17,6 +17,8 @@ from hypothesis import settings
 settings.register_profile("equilm", deadline=None, max_examples=40, print_blob=True)
 settings.load_profile("equilm")
 
+collect_ignore_glob = ["hub/saved_at_*"]  # saved models, with the code they carry
+
 torch.set_num_threads(1)  # the models are so small that a second thread costs more than it brings
 
 
@@ -33,7 +35,7 @@ _watch = FailOnDeprecation(level=logging.WARNING)
 logging.getLogger("transformers").addHandler(_watch)
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from words import word_model, word_tokenizer
+from word_models import word_model, word_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from words import word_model, word_tokenizer
+from word_models import word_model, word_tokenizer
 
 from equilm.metrics.regard_classifier import LABELS, RegardClassifier, load_classifier
 from equilm.study import Study
-from equilm.study.report import run_study, study_settings
+from equilm.study.run import run_study, study_settings
 
 STUDY = Study(axes=("gender", "race"), tasks=("respect",), samples=3, max_new_tokens=4, top_k=20)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerBase
-from words import word_model, word_tokenizer
+from word_models import word_model, word_tokenizer
 
 from equilm import DemographicAxis, EquiLMError, EquiLMForCausalLM, EquiLMWarning
 from equilm.groups import ProductGroup

@@ -500,7 +500,7 @@ def test_a_saved_model_brings_its_tokenizer_and_its_code(tmp_path: Path) -> None
     loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
     ids = tokenizer("man was kind", return_tensors="pt").input_ids
     assert torch.equal(generate(loaded, ids), generate(model, ids))
-    assert {"modeling_equilm_seq2seq.py", "modeling_equilm_base.py"} <= {file.name for file in tmp_path.iterdir()}
+    assert {"modeling_equilm_seq2seq.py", "_modeling_base.py"} <= {file.name for file in tmp_path.iterdir()}
 
 
 def test_the_collator_shifts_labels_with_the_model(tmp_path: Path) -> None:

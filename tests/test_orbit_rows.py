@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from equilm import EquiLMError, EquiLMForCausalLM
-from equilm.projection import has_linear_head
+from equilm._projection import has_linear_head
 
 THREE_AXES = [[[10, 11]], [[12, 13]], [[14, 15]]]
 NEUTRAL = [3, 30, 40, 50]

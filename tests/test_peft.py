@@ -8,7 +8,7 @@ import torch
 from models import AXES, PAD, random_ids, tiny_model, wrap
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
-from words import word_model, word_tokenizer
+from word_models import word_model, word_tokenizer
 
 from equilm import EquiLMError, EquiLMForCausalLM, EquiLogitsProcessor, symmetrized_generate, symmetrized_log_prob
 from equilm.testing import assert_equivariant, log_prob_gap

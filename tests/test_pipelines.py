@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from transformers import TextIteratorStreamer, TextStreamer, pipeline
-from words import word_model, word_tokenizer
+from word_models import word_model, word_tokenizer
 
 from equilm import EquiLMForCausalLM
 

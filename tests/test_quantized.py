@@ -18,7 +18,7 @@ from transformers import (
     TorchAoConfig,
 )
 from transformers.quantizers.auto import AutoHfQuantizer
-from words import word_model, word_tokenizer
+from word_models import word_model, word_tokenizer
 
 from equilm import EquiLMForCausalLM, EquiLMWarning
 from equilm.testing import assert_equivariant, log_prob_gap

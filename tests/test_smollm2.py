@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from equilm import EquiLMForCausalLM, EquiLogitsProcessor, VocabularyAction
 from equilm.loading import load_offline_model
-from equilm.prompts import GROUPS, prompts
+from equilm.study.prompts import GROUPS, prompts
 from equilm.testing import assert_equivariant, log_prob_gap
 
 pytestmark = [

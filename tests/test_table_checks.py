@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from small_tokenizers import byte_level
 from transformers import AutoModelForCausalLM
-from words import word_model, word_tokenizer
+from word_models import word_model, word_tokenizer
 
 from equilm import EquiLMError, EquiLMForCausalLM
 

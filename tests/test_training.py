@@ -10,7 +10,7 @@ from models import ARCHITECTURES, AXES, random_ids, tiny_model, wrap
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, TrainingArguments
 from transformers.modeling_layers import GradientCheckpointingLayer
-from words import word_model, word_tokenizer
+from word_models import word_model, word_tokenizer
 
 from equilm import EquiLMForCausalLM
 from equilm.testing import assert_equivariant, log_prob_gap

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from ..errors import EquiLMError
 from ..metrics.perplexity import max_positions, perplexities
 from ..modeling_equilm import EquiLMForCausalLM
-from ..prompts import CONTEXTS
+from ..study.prompts import CONTEXTS
 from ..testing import log_prob_gap
 
 _NEUTRAL = "The weather that morning was"

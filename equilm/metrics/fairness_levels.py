@@ -12,13 +12,13 @@ from torch import Tensor
 from tqdm import tqdm as Bar
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..demographics import DemographicAxis
 from ..errors import EquiLMError
 from ..groups import Group
 from ..sampling import symmetrized_generate, symmetrized_log_prob
 from ..testing import log_prob_gap
-from ..text_action import TextAction
-from ..vocabulary import VocabularyAction
+from ..text.action import TextAction
+from ..words.axes import DemographicAxis
+from ..words.vocabulary import VocabularyAction
 
 Array = NDArray[np.float64]
 Scorer = Callable[[list[str], list[str]], Sequence[float]]

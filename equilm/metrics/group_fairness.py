@@ -10,13 +10,13 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..adapters import transformers_model
-from ..demographics import AxisLike, DemographicAxis, load_axes
 from ..errors import EquiLMError, EquiLMWarning
 from ..groups import ProductGroup
+from ..loading import transformers_model
 from ..modeling_equilm import EquiLMForCausalLM
-from ..text_action import TextAction
-from ..vocabulary import VocabularyAction
+from ..text.action import TextAction
+from ..words.axes import AxisLike, DemographicAxis, load_axes
+from ..words.vocabulary import VocabularyAction
 from . import fairness_levels as levels
 from .bootstrap import Array, check_bootstrap, clustered_means
 from .fairness_levels import Level, Sampling, Scorer, absolute_difference

@@ -19,8 +19,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..adapters import transformers_model
 from ..errors import EquiLMError
+from ..loading import transformers_model
 from ..modeling_equilm import EquiLMForCausalLM
 from .perplexity_run import PerplexityResult, PerplexityRun
 from .shared_rows import SharedRows, share_rows

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from ..errors import EquiLMError
-from ..prompts import CONTEXTS, GROUPS
+from .prompts import CONTEXTS, GROUPS
 
 # How continuations are drawn, and what each way is called for readers.
 DECODERS = {"plain": "Plain", "equilm": "EquiLM", "r-equilm": "R-EquiLM", "sequence": "Sequence level"}
@@ -21,8 +21,8 @@ class Cell:
     """One prompt, continued by one decoder.
 
     Args:
-        axis: a key of `equilm.prompts.GROUPS`.
-        task: a key of `equilm.prompts.CONTEXTS`.
+        axis: a key of `equilm.study.prompts.GROUPS`.
+        task: a key of `equilm.study.prompts.CONTEXTS`.
         group: one of the axis's groups.
         context: one of the task's contexts.
         decoder: a key of `DECODERS`.

@@ -9,12 +9,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..prompts import GROUPS
 from ..sampling import symmetrized_log_prob
 from ..testing import log_prob_gap
 from .cells import Cell, CellTexts
-from .sampling import AxisModels
+from .prompts import GROUPS
 from .storage import RecordFile
+from .texts import AxisModels
 
 # Texts of each cell on which the gap is measured: enough for a mean, and cheap beside sampling.
 GAP_TEXTS = 5

@@ -14,7 +14,7 @@ from ..metrics.perplexity import measure
 from ..metrics.wikitext import load_wikitext
 from .cells import Cell, CellTexts, Study
 from .gaps import CellCheck
-from .sampling import AxisModels
+from .texts import AxisModels
 
 
 def gap_records(study: Study, checks: Mapping[Cell, CellCheck]) -> list[dict[str, Any]]:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..metrics.regard_classifier import RegardClassifier
-from ..prompts import CONTEXTS
 from .cells import Cell, CellTexts, Study
 from .gaps import CellCheck
 from .measures import cost_records, gap_records, pair_records
+from .prompts import CONTEXTS
 from .provenance import provenance
 from .scoring import masked_texts, regard_records, score_texts, view_texts
 from .summary import summarize

@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 
 from ..metrics.regard import mask_group, regard_from_scores
 from ..metrics.regard_classifier import RegardClassifier
-from ..prompts import CONTEXTS
 from .cells import Cell, CellTexts, Study
+from .prompts import CONTEXTS
 from .storage import RecordFile
 
 # What the classifier reads. The last shows its own bias: the same texts, those of all groups, under each one's name.

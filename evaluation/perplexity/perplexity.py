@@ -8,7 +8,7 @@ import evaluate
 
 from equilm import EquiLMError
 from equilm.metrics import CITATION
-from equilm.metrics.loading import resolve_model
+from equilm.metrics.load_metric import resolve_model
 from equilm.metrics.perplexity import perplexity
 from equilm.metrics.wikitext import load_wikitext
 

@@ -18,8 +18,8 @@ from sources import OWN_LIST, PACKAGED, read_axis, wrap
 from transformers.utils import logging
 
 from equilm import EquiLMError
-from equilm.demographics import BUILT_IN_AXES
 from equilm.loading import OFFLINE_MODEL_ID, OFFLINE_PACKAGE
+from equilm.words.axes import BUILT_IN_AXES
 
 LEAD = """\
 # Swap the groups, and nothing else changes

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from equilm import EquiLMError, EquiLMForCausalLM, EquiLMWarning, equi_tune, symmetrized_generate, symmetrized_log_prob
+from equilm._fairness_report import FairnessReport
 from equilm.actions import TokenAction
 from equilm.groups import CyclicGroup
-from equilm.report import FairnessReport
 from equilm.testing import log_prob_gap
 
 LEVELS = {"EquiLM": "EquiLM", "R-EquiLM": "R-EquiLM", "sequence": "Sequence level"}

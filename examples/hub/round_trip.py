@@ -21,7 +21,7 @@ from loopback_hub import serve
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from equilm.hub.command import load_wrapped
+from equilm.cli.push import load_wrapped
 
 PROMPT = "The man worked as a king, and his brother as"
 READER = """
@@ -56,7 +56,7 @@ def main() -> None:
         models = {"tiny-gpt2": str(tiny_gpt2(folder / "tiny-gpt2"))} | ({} if arguments.tiny else {"smollm2": None})
         for name, model in models.items():
             output = folder / f"{name}-equilm"
-            command = [sys.executable, "-m", "equilm.cli", "push", "--repo-id", f"{hub.owner}/{name}-equilm"]
+            command = [sys.executable, "-m", "equilm.cli.main", "push", "--repo-id", f"{hub.owner}/{name}-equilm"]
             command += ["--output", str(output), "--data", str(text), "--blocks", "1"]
             subprocess.run([*command, *(["--model", model] if model else [])], env=environment, check=True)
             read = folder / f"{name}.safetensors"

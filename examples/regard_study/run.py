@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from equilm import EquiLMError
-from equilm.study import command
+from equilm.cli import report as command
 
 
 def main() -> int:

@@ -1,0 +1,207 @@
+"""`generate` for EquiLM: transformers' own loop, run in a canonical frame so that one seed gives one text."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn, cast
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteriaList,
+)
+from transformers.generation.streamers import BaseStreamer
+from transformers.utils.generic import ModelOutput
+
+from ._canonical import (
+    Frame,
+    UserFrameCriteria,
+    UserFrameProcessor,
+    UserFrameStreamer,
+    canonical_elements,
+    draw_frame,
+    leave_output,
+)
+from ._generation_checks import (
+    EQUIVARIANT_CRITERIA,
+    EQUIVARIANT_PROCESSORS,
+    check_settings,
+    warn_nothing_swapped,
+    warn_unchecked,
+)
+from ._table_checks import check_tokenizer
+from .actions import TokenAction
+from .configuration_equilm import EquiLMConfig
+from .errors import EquiLMError
+
+
+class FairGenerationMixin(GenerationMixin):
+    """Generation that keeps eq. 4 under every decoder, or refuses.
+
+    EquiLM's prompts are moved to a canonical member of their orbit, transformers generates there, and the text, scores
+    and cache are moved back (see `equilm._canonical`). R-EquiLM promises nothing about sentences and is generated from
+    directly.
+    """
+
+    action: TokenAction
+    config: EquiLMConfig
+    device: torch.device
+    is_plain: bool
+    language_model: PreTrainedModel
+
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: LogitsProcessorList | None = None,
+        stopping_criteria: StoppingCriteriaList | None = None,
+        prefix_allowed_tokens_fn: Callable[[int, Tensor], list[int]] | None = None,
+        *,
+        streamer: BaseStreamer | None = None,
+        fair_ties: bool = True,
+        **kwargs: Any,
+    ) -> ModelOutput | Tensor:
+        """As transformers' ``generate``, with every argument of it, fair.
+
+        Args:
+            inputs: prompts, int64, shape ``(B, T)``, left-padded; also as ``input_ids``.
+            generation_config: as in transformers.
+            logits_processor: run on the user's words; ones that name tokens get a warning.
+            stopping_criteria: likewise.
+            prefix_allowed_tokens_fn: likewise.
+            streamer: gets the user's words.
+            fair_ties: after a prompt that some group element s ≠ e leaves as it is, "he" and "she" are equally
+                likely up to rounding. True relabels the text by such an s, drawn uniformly from torch's seeded
+                generator; False lets rounding choose, always the same way.
+            kwargs: generation settings, ``attention_mask``, ``past_key_values`` and what else transformers takes.
+
+        Returns:
+            As in transformers; ids of shape ``(B·num_return_sequences, length)``, or a `ModelOutput`.
+
+        Raises:
+            EquiLMError: for settings that cannot be fair, by name.
+        """
+        if self.is_plain:
+            return cast(Any, self.language_model).generate(
+                inputs,
+                generation_config,
+                logits_processor,
+                stopping_criteria,
+                prefix_allowed_tokens_fn,
+                streamer=streamer,
+                **kwargs,
+            )
+        if kwargs.get("inputs_embeds") is not None:
+            raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
+        transformers_loop = cast(Any, super())
+        settings, _ = transformers_loop._prepare_generation_config(generation_config, **kwargs)
+        if settings.cache_implementation == "paged":
+            self._refuse_continuous_batching()
+        tokenizer = kwargs.get("tokenizer")
+        if tokenizer is not None:
+            check_tokenizer(tokenizer.name_or_path, tokenizer.decode, self.config.coverage or ())
+        check_settings(settings, self.action, tokenizer)
+        warn_unchecked("The logits processor", logits_processor or (), EQUIVARIANT_PROCESSORS)
+        warn_unchecked("The stopping criterion", stopping_criteria or (), EQUIVARIANT_CRITERIA)
+        if prefix_allowed_tokens_fn is not None:
+            warn_unchecked("prefix_allowed_tokens_fn", (prefix_allowed_tokens_fn,), ())
+        if kwargs.get("custom_generate") is not None:
+            warn_unchecked("custom_generate of type", (kwargs["custom_generate"],), ())
+
+        ids = self._prompt(inputs, kwargs, settings)
+        attention_mask = kwargs.get("attention_mask")
+        read, read_mask = _with_start(ids, attention_mask, kwargs)
+        warn_nothing_swapped(read, read_mask, self.action, self.config.unmapped or ())
+        if self.config.relaxed:
+            return transformers_loop.generate(
+                ids,
+                generation_config,
+                logits_processor,
+                stopping_criteria,
+                prefix_allowed_tokens_fn,
+                streamer=streamer,
+                **kwargs,
+            )
+
+        negative = kwargs.get("negative_prompt_ids")
+        if negative is not None and self.action.moved.to(negative.device)[negative].any():
+            raise EquiLMError("negative_prompt_ids holds equality words, which cannot be fair. Leave them out of it.")
+        candidates = canonical_elements(self.action, read, read_mask)
+        canonical = draw_frame(self.action, candidates, 1, fair_ties=False)  # any candidate leads to the same text
+        beams, returned = settings.num_beams or 1, settings.num_return_sequences or 1
+        # The beams of a prompt are compared with one another, so they share a way back; samples draw one each.
+        shared = draw_frame(self.action, candidates, 1 if beams > 1 else returned, fair_ties)
+        rows = shared.repeat(beams)
+        cache, start = kwargs.get("past_key_values"), kwargs.get("decoder_input_ids")
+        if cache is not None and cache.get_seq_length() > 0:
+            canonical.enter_cache(cache)
+        if start is not None:
+            kwargs["decoder_input_ids"] = canonical.enter(start)
+        result = transformers_loop.generate(
+            canonical.enter(ids),
+            generation_config,
+            LogitsProcessorList(UserFrameProcessor(p, rows) for p in logits_processor or ()),
+            StoppingCriteriaList(UserFrameCriteria(c, rows) for c in stopping_criteria or ()),
+            prefix_allowed_tokens_fn and _user_frame_prefix(prefix_allowed_tokens_fn, rows, beams),
+            streamer=streamer and UserFrameStreamer(streamer, rows),
+            **kwargs,
+        )
+        output = leave_output(result, shared.repeat(returned) if beams > 1 else rows, rows)
+        if not isinstance(output, Tensor) and output.get("past_key_values") is not None:
+            rows.leave_cache(output["past_key_values"])
+        return output
+
+    def _prompt(self, inputs: Tensor | None, kwargs: dict[str, Any], settings: GenerationConfig) -> Tensor:
+        ids = kwargs.pop("input_ids", None) if inputs is None else inputs
+        if ids is None:
+            if settings.bos_token_id is None:
+                raise EquiLMError("There is no prompt, and no bos_token_id to start a text with. Pass input_ids.")
+            return torch.full((1, 1), int(settings.bos_token_id), device=self.device)
+        mask = kwargs.get("attention_mask")
+        if mask is not None and mask.shape != ids.shape:
+            raise EquiLMError(
+                f"attention_mask has shape {tuple(mask.shape)} and input_ids {tuple(ids.shape)}: fair generation needs "
+                "the whole text, also where past_key_values holds a part of it. Pass all of its ids."
+            )
+        return ids
+
+    def generate_batch(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: continuous batching would drop fairness without a word."""
+        self._refuse_continuous_batching()
+
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: continuous batching would drop fairness without a word."""
+        self._refuse_continuous_batching()
+
+    def continuous_batching_context_manager(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: continuous batching would drop fairness without a word."""
+        self._refuse_continuous_batching()
+
+    def _refuse_continuous_batching(self) -> NoReturn:
+        raise EquiLMError(
+            "Continuous batching and the paged cache run each request by itself, so its permuted contexts cannot be "
+            "averaged. Use generate() without cache_implementation='paged', or sequence-level fairness."
+        )
+
+
+def _with_start(ids: Tensor, mask: Tensor | None, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """All that is read before the first new token, with its mask: an encoder-decoder's text may have a start too."""
+    start, start_mask = kwargs.get("decoder_input_ids"), kwargs.get("decoder_attention_mask")
+    if start is None:
+        return ids, mask
+    masks = (torch.ones_like(ids) if m is None else m for m, ids in ((mask, ids), (start_mask, start)))
+    return torch.cat([ids, start.to(ids.device)], 1), torch.cat([m.to(ids.device) for m in masks], 1)
+
+
+def _user_frame_prefix(
+    allowed: Callable[[int, Tensor], list[int]], rows: Frame, beams: int
+) -> Callable[[int, Tensor], list[int]]:
+    def in_user_frame(batch_id: int, sent: Tensor) -> list[int]:
+        frame = Frame(rows.action, rows.elements[batch_id * beams, None])
+        user_ids = allowed(batch_id, frame.leave(sent[None])[0])
+        return frame.enter(torch.as_tensor(user_ids, device=sent.device)[None])[0].tolist()
+
+    return in_user_frame

@@ -1,0 +1,261 @@
+"""What every EquiLM has in common, whatever it wraps: its tables, wrapping and loading, `plain`, embeddings."""
+
+import copy
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ClassVar, Literal, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import initialization as init
+
+from ._base_weights import refuse_adapters, take_over_quantization
+from ._fairness_report import FairnessReport, fairness_report
+from ._generation import FairGenerationMixin
+from ._orbit_rows import Rows
+from ._projection import has_linear_head, is_plain_linear, project_columns
+from ._table_checks import check_repository
+from .actions import TokenAction
+from .configuration_equilm import EquiLMConfig
+from .errors import EquiLMError
+from .symmetrize import reynolds
+
+# The models that are switched to plain in this thread or task, by id(); another thread's requests stay fair.
+_PLAIN: ContextVar[frozenset[int]] = ContextVar("plain", default=frozenset())
+
+Wrapped = TypeVar("Wrapped", bound="EquiLMPreTrainedModel")
+
+
+class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
+    """A wrapped language model without its forward pass: `EquiLMForCausalLM` and `EquiLMForSeq2SeqLM` add that.
+
+    Args:
+        config: an `EquiLMConfig`.
+        language_model: the base model to wrap; it is shared and left unchanged. None builds one from the config.
+    """
+
+    config_class: Any = EquiLMConfig
+    config: EquiLMConfig
+    base_auto_class: ClassVar[Any] = AutoModelForCausalLM  # the kind of model that is wrapped
+    base_model_prefix = "language_model"
+    model_tags = ["equilm", "fairness"]  # what the Hub lists the model under
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    permutation: Tensor  # int64, (|G|, V)
+    words: Tensor  # int64, (C,): the M tokens that some g moves, then the general words
+    word_permutation: Tensor  # int64, (|G|, M): the permutation among the moved tokens, by their place in `words`
+
+    _shares_rows = True  # False runs all |G|·B rows, the reference that tests and benchmarks compare with
+    _projects_once = False  # whether the head may be applied to the mean hidden state
+
+    def __init__(self, config: EquiLMConfig, language_model: PreTrainedModel | None = None):
+        super().__init__(config)
+        self._is_new = language_model is None  # without weights yet
+        if language_model is None:
+            language_model = self.base_auto_class.from_config(config.text_config)
+        self.language_model = language_model
+        self._base_arguments = frozenset(inspect.signature(language_model.forward).parameters)
+        self._is_stateful = language_model._is_stateful
+        self.group = config.token_action().group
+        for name, table in self._tables().items():
+            self.register_buffer(name, table.to(language_model.device), persistent=False)
+        self.post_init()
+        self._projects_once = has_linear_head(language_model)
+
+    def _tables(self) -> dict[str, Tensor]:
+        action = self.config.token_action()
+        moved = action.moved.nonzero().flatten()
+        general = torch.tensor(action.general_ids if self.config.relaxed else (), dtype=torch.int64, device="cpu")
+        return {
+            "permutation": action.permutation,
+            "words": torch.cat([moved, general]),
+            "word_permutation": torch.searchsorted(moved, action.permutation[:, moved]),
+        }
+
+    def init_weights(self) -> None:
+        """Draw a new base model's weights; those of a given one stay, as do adapters, ties and quantization."""
+        if self._is_new:
+            super().init_weights()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # from_pretrained leaves non-persistent buffers empty; this is its hook to fill them.
+        if module is self:
+            for name, table in self._tables().items():
+                init.copy_(getattr(self, name), table)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers. A table that does not fit its words, or the tokenizer beside it, is refused."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with output_loading_info=True, a pair
+        if pretrained_model_name_or_path is not None:
+            check_repository(pretrained_model_name_or_path, model.config.coverage or (), **kwargs)
+        model._projects_once = has_linear_head(model.language_model)  # it had no weights when it was built
+        return loaded
+
+    @classmethod
+    def from_base(
+        cls: type[Wrapped],
+        model_or_name: PreTrainedModel | str,
+        tokenizer: Any = None,
+        axes: Any = ("gender",),
+        relaxed: bool = False,
+        unmappable: Literal["raise", "skip"] = "skip",
+        **from_pretrained_kwargs: Any,
+    ) -> Wrapped:
+        """Wrap a language model of the kind that the class is for.
+
+        Args:
+            model_or_name: a loaded model, a Hub id or a folder.
+            tokenizer: the model's tokenizer; None loads it from where the model came from.
+            axes: built-in names ("gender", "race", "race3", "orientation"), paths of axis files or `DemographicAxis`
+                objects, one or several; several act as their product.
+            relaxed: R-EquiLM: the axes' general words are left as the base model has them.
+            unmappable: what to do with a word list that the tokenizer cannot carry: "skip" it, or "raise".
+            from_pretrained_kwargs: given to ``from_pretrained`` when the model is loaded by name.
+
+        Returns:
+            The wrapped model, in evaluation mode. `fairness_report` says what is on.
+
+        Raises:
+            EquiLMError: for an unknown axis, lists the tokenizer cannot carry, a tokenizer that does not match the
+                model, or a model of another kind.
+
+        Example:
+            >>> from equilm import EquiLMForCausalLM
+            >>> model = EquiLMForCausalLM.from_base("HuggingFaceTB/SmolLM2-135M-Instruct")  # doctest: +SKIP
+            >>> model.generate(**tokenizer("The man worked as", return_tensors="pt"))  # doctest: +SKIP
+        """
+        try:  # by the package's name: the copy of this file that a Hub repository carries has no word lists beside it
+            from equilm.loading import load_base
+            from equilm.words.vocabulary import VocabularyAction
+        except ImportError as error:
+            raise EquiLMError("To wrap another model the package is needed: pip install equilm.") from error
+
+        base, tokenizer = load_base(model_or_name, tokenizer, cls.base_auto_class, **from_pretrained_kwargs)
+        vocab_size = base.config.get_text_config().vocab_size
+        action = VocabularyAction.from_axes(axes, tokenizer, vocab_size=vocab_size, unmappable=unmappable)
+        return cls._wrap(base, action, relaxed)
+
+    @classmethod
+    def _wrap(cls: type[Wrapped], base: PreTrainedModel, action: Any, relaxed: bool) -> Wrapped:
+        text_config = copy.deepcopy(base.config)
+        if hasattr(text_config, "quantization_config"):
+            del text_config.quantization_config  # it is about the files, which are the whole model's
+        config = cast(Any, cls.config_class)(
+            text_config=text_config,
+            attn_implementation=base.config._attn_implementation,
+            axes=[axis.to_dict() for axis in action.axes],
+            cycles=[[list(ids) for ids in lists] for lists in action.cycles],
+            general_ids=list(action.general_ids),
+            coverage=[entry.to_dict() for entry in action.coverage],
+            unmapped=[list(ids) for ids in action.unmapped_sequences],
+            relaxed=relaxed,
+            dtype=base.dtype,
+        )
+        model = cls(config, base).eval()
+        take_over_quantization(model, base)
+        return model
+
+    # One generation config serves the wrapped model and its base, so that plain() compares like with like.
+    @property
+    def generation_config(self) -> GenerationConfig:
+        return self.language_model.generation_config
+
+    @generation_config.setter
+    def generation_config(self, generation_config: GenerationConfig) -> None:
+        if "language_model" in self._modules:  # PreTrainedModel.__init__ sets it before there is a base
+            self.language_model.generation_config = generation_config
+
+    @property
+    def action(self) -> TokenAction:
+        """The action on token ids, its table where the model's is."""
+        return TokenAction(self.group, self.permutation, tuple(self.config.general_ids or ()))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether fairness is off here, inside `plain`."""
+        return id(self) in _PLAIN.get()
+
+    @contextmanager
+    def plain(self) -> Iterator[PreTrainedModel]:
+        """Switch fairness off for a comparison: inside, the model and `generate` are the base model's.
+
+        It holds for this thread or task alone, and not inside a compiled forward pass, which stays fair.
+
+        Example:
+            >>> with model.plain():  # doctest: +SKIP
+            ...     model.generate(**inputs)
+        """
+        token = _PLAIN.set(_PLAIN.get() | {id(self)})
+        try:
+            yield self.language_model
+        finally:
+            _PLAIN.reset(token)
+
+    def fairness_report(self) -> FairnessReport:
+        """What is on: print it. Inside `plain` it says that fairness is off."""
+        return fairness_report(self.config, not self.is_plain)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.language_model.set_output_embeddings(new_embeddings)
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """As in transformers; tokens that are new stay fixed by the group."""
+        embeddings = self.language_model.resize_token_embeddings(*args, **kwargs)
+        self.config.get_text_config().vocab_size = self.language_model.config.get_text_config().vocab_size
+        for name, table in self._tables().items():
+            setattr(self, name, table.to(self.permutation.device))
+        return embeddings
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """As in transformers. Weights with adapters of peft around them are refused (`equilm._base_weights`)."""
+        refuse_adapters(self, self.language_model)
+        super().save_pretrained(*args, **kwargs)
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+        return cast(Any, self.language_model).prepare_inputs_for_generation(input_ids, **kwargs)
+
+    def _mean_logits(self, row_logits: Tensor, rows: Rows) -> Tensor:
+        """φ(x), shape ``(B, T, V)``, from the base model's logits of each row, ``(n, T, V)``."""
+        rows, words = rows.to(row_logits.device), self.words.to(row_logits.device)
+        return self._fix_words(rows.mean(row_logits), row_logits[..., words], rows, words)
+
+    def _project(self, hidden: Tensor, rows: Rows) -> Tensor:
+        """φ(x), shape ``(B, T, V)``, from each row's last hidden states, ``(n, T, H)``, where `_may_project`."""
+        head: Any = self.get_output_embeddings()
+        rows, words = rows.to(hidden.device), self.words.to(hidden.device)
+        logits = head(rows.mean(hidden))  # (B, T, V), right for all words that no g moves
+        return self._fix_words(logits, project_columns(head, hidden, words), rows, words)
+
+    @property
+    def _may_project(self) -> bool:
+        """Whether `_project` gives what `_mean_logits` gives: an adapter may have come to the head meanwhile."""
+        return self._projects_once and is_plain_linear(self.get_output_embeddings())
+
+    def _fix_words(self, logits: Tensor, columns: Tensor, rows: Rows, words: Tensor) -> Tensor:
+        """Put the words that some g moves, and R-EquiLM's general words, into the mean of the rows' logits."""
+        moved = self.word_permutation.shape[1]
+        branches = columns[..., :moved][rows.branches]  # (|G|, B, T, M)
+        action = TokenAction(self.group, self.word_permutation.to(columns.device)).on_logits
+        logits.index_copy_(-1, words[:moved], reynolds(branches, action))
+        if self.config.relaxed:
+            logits.index_copy_(-1, words[moved:], columns[..., moved:][rows.branches[0]])
+        return logits

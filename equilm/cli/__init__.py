@@ -1,0 +1,1 @@
+"""The command line: ``equilm demo``, ``generate``, ``audit``, ``report`` and ``push``."""

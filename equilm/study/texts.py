@@ -1,0 +1,168 @@
+"""Drawing a study's texts: the decoders of an axis around one base model, and the loop over cells."""
+
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from ..actions import TokenAction
+from ..errors import EquiLMError
+from ..modeling_equilm import EquiLMForCausalLM
+from ..sampling import symmetrized_generate
+from .cells import Cell, CellTexts, Study
+from .prompts import GROUPS
+from .provenance import provenance
+from .storage import cell_file, read_cells
+
+
+class AxisModels:
+    """The models of one axis; they share the base's weights.
+
+    Args:
+        base: the plain model.
+        tokenizer: its tokenizer.
+        axis: a key of `equilm.study.prompts.GROUPS`.
+    """
+
+    def __init__(self, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, axis: str):
+        self.base = base
+        self.tokenizer = tokenizer
+        self.axis = axis
+
+    @cached_property
+    def equilm(self) -> EquiLMForCausalLM:
+        """EquiLM on this axis."""
+        return EquiLMForCausalLM.from_base(self.base, self.tokenizer, axes=self.axis)
+
+    @cached_property
+    def relaxed(self) -> EquiLMForCausalLM:
+        """R-EquiLM on this axis."""
+        return EquiLMForCausalLM.from_base(self.base, self.tokenizer, axes=self.axis, relaxed=True)
+
+    @property
+    def action(self) -> TokenAction:
+        """The axis's action on token ids; element j turns the first group's name into that of group j."""
+        return self.equilm.action
+
+    def prompt_ids(self, cell: Cell) -> Tensor:
+        """The prompt's token ids, int64, shape ``(1, T)``.
+
+        Raises:
+            EquiLMError: if the tokenizer cannot carry the group's name, so that nothing would be swapped.
+        """
+        groups = GROUPS[self.axis]
+        prompts = [Cell(cell.axis, cell.task, group, cell.context, cell.decoder).prompt for group in groups]
+        ids = [self.tokenizer(prompt, return_tensors="pt").input_ids.to(self.base.device) for prompt in prompts]
+        for element, (group, image) in enumerate(zip(groups, ids, strict=True)):
+            if ids[0].shape != image.shape or not torch.equal(self.action.act(ids[0], element), image):
+                raise EquiLMError(
+                    f"The model's tokenizer does not carry {groups[0]!r} and {group!r} as single tokens that can be "
+                    f"swapped: leave the axis {self.axis!r} out, or choose another model (`equilm audit` shows why)."
+                )
+        return ids[groups.index(cell.group)]
+
+    def sample(self, cell: Cell, study: Study) -> CellTexts:
+        """A cell's texts, all rows of one batch, from the cell's own seed.
+
+        Args:
+            cell: a cell of this axis.
+            study: the number of texts, their length and the seed.
+        """
+        prompt = self.prompt_ids(cell)
+        settings: dict[str, Any] = {
+            "attention_mask": torch.ones_like(prompt),
+            "max_new_tokens": study.max_new_tokens,
+            "num_return_sequences": study.samples,
+            # The paper's sampler, whatever the model's own generation settings are.
+            "do_sample": True,
+            "top_k": study.top_k,
+            "top_p": 1.0,
+            "temperature": 1.0,
+            "repetition_penalty": 1.0,
+            "pad_token_id": self._pad,
+        }
+        set_seed(cell.seed(study.seed))
+        start = time.perf_counter()
+        rows = self._generate(cell.decoder, prompt, settings).tolist()
+        seconds = time.perf_counter() - start
+        continuations = [self._cut(row[prompt.shape[1] :]) for row in rows]
+        texts = [self._text(prompt[0].tolist() + ids) for ids in continuations]
+        return CellTexts(cell, continuations, texts, seconds)
+
+    def by_decoder(self, decoder: str) -> PreTrainedModel:
+        """The model whose ``generate`` draws the texts; the sequence level draws them from the plain one."""
+        match decoder:
+            case "equilm":
+                return self.equilm
+            case "r-equilm":
+                return self.relaxed
+            case _:
+                return self.base
+
+    def _generate(self, decoder: str, prompt: Tensor, settings: dict[str, Any]) -> Any:
+        if decoder == "sequence":
+            return symmetrized_generate(self.base, prompt, self.action, **settings)
+        model: Any = self.by_decoder(decoder)
+        return model.generate(prompt, **settings)
+
+    @cached_property
+    def _ends(self) -> set[int]:
+        end = self.base.generation_config.eos_token_id
+        return set(torch.as_tensor([] if end is None else end).flatten().tolist())
+
+    @property
+    def _pad(self) -> int | None:
+        pad = self.tokenizer.pad_token_id
+        return min(self._ends, default=None) if pad is None else pad
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        """Without the padding after the end of text."""
+        end = next((i for i, token in enumerate(ids) if token in self._ends), len(ids))
+        return ids[: end + 1]
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).split("\n")[0].strip()
+
+
+def sample_cells(
+    study: Study,
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    settings: dict[str, Any],
+    state: PartialState | None = None,
+) -> None:
+    """Draw the texts of all cells that the folder does not hold yet, each saved as soon as it is finished.
+
+    Under ``accelerate launch`` the cells are divided among the processes. A cell's texts do not depend on which process
+    draws them, as long as all use one kind of device and number of threads, by which sums are rounded.
+
+    Args:
+        study: which cells.
+        base: the plain model, on this process's device.
+        tokenizer: its tokenizer.
+        folder: where the cells are kept.
+        settings: what all cells are made with.
+        state: the processes; None: as this one was launched.
+
+    Raises:
+        EquiLMError: for a folder whose cells were made with other settings.
+    """
+    state = state or PartialState()
+    done = read_cells(folder, settings)
+    state.wait_for_everyone()  # or a slower process would find cells that a quicker one has just added
+    file = cell_file(folder, state.process_index, settings, provenance(base.device))
+    models: dict[str, AxisModels] = {}
+    with state.split_between_processes([cell for cell in study.cells() if cell not in done]) as mine:
+        for cell in (bar := tqdm(mine, desc="Sampling", unit="cell", disable=not state.is_main_process)):
+            bar.set_postfix_str(f"{cell.prompt!r}, {cell.decoder}", refresh=False)
+            if cell.axis not in models:
+                models = {cell.axis: AxisModels(base, tokenizer, cell.axis)}
+            file.append([models[cell.axis].sample(cell, study).to_record()])
+    state.wait_for_everyone()

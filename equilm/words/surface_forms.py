@@ -1,0 +1,204 @@
+"""Surface forms: how the words of a list are written in text, and which of these forms a tokenizer can carry."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from .axes import AxisLike, load_axes
+
+# What stands before a word here is a sign that no tokenizer merges with the text after it, as some do with whole words.
+_ANCHOR = "#"
+# A letter that hardly a vocabulary holds: its last token is the unknown token, declared or not, or else a byte.
+_RARE_LETTER = "\U0002a6d6"
+
+
+class SurfaceForm(NamedTuple):
+    """One way to write the words of a list.
+
+    Attributes:
+        variant: ``"lower"``, ``"title"``, ``"upper"`` (or ``"written"`` for a list of mixed case) after a space;
+            ``"start"`` at the start of a text and ``"newline"`` after a newline, both in title case;
+            ``"unmarked"`` and ``"unmarked_newline"`` the same two places in lower case.
+        words: the words, all in this form.
+        before: the text that stands before the word.
+        space: what separates the two: a space, or nothing.
+    """
+
+    variant: str
+    words: tuple[str, ...]
+    before: str
+    space: str
+
+
+def surface_forms(words: Sequence[str], unmarked_lower: bool = False) -> list[SurfaceForm]:
+    """The forms of a list: a word in lower case has title and upper case too; one with capitals never loses them.
+
+    Args:
+        words: the list as it is written in its axis.
+        unmarked_lower: also the lower case without a space before it, which is mostly a piece of another word.
+
+    Example:
+        >>> [(form.variant, form.words[0]) for form in surface_forms(["man", "woman"])]
+        [('lower', 'man'), ('title', 'Man'), ('upper', 'MAN'), ('start', 'Man'), ('newline', 'Man')]
+        >>> [(form.variant, form.words[0]) for form in surface_forms(["Black", "White"])]
+        [('title', 'Black'), ('upper', 'BLACK'), ('start', 'Black'), ('newline', 'Black')]
+    """
+    written, titled = tuple(words), tuple(map(_title, words))
+    variants = {  # where two forms coincide, the later name stands
+        written: "lower" if all(word.islower() for word in words) else "written",
+        titled: "title",
+        tuple(word.upper() for word in words): "upper",
+    }
+    forms = [SurfaceForm(variant, form, _ANCHOR, " ") for form, variant in variants.items()]
+    forms += [SurfaceForm("start", titled, "", ""), SurfaceForm("newline", titled, f"{_ANCHOR}\n", "")]
+    if unmarked_lower and written != titled:
+        forms += [
+            SurfaceForm("unmarked", written, "", ""),
+            SurfaceForm("unmarked_newline", written, f"{_ANCHOR}\n", ""),
+        ]
+    return forms
+
+
+def _title(word: str) -> str:
+    return word[0].upper() + word[1:] if word.islower() else word
+
+
+class Speller:
+    """Finds the token ids of words in context, and says why a word is not one ordinary token.
+
+    Encoding in context works for every kind of tokenizer: the space before a word may be part of its token (GPT-2,
+    Llama) or no token at all (BERT), and a tokenizer may put one at the start of every text (Llama).
+
+    Args:
+        tokenizer: any transformers tokenizer.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        self.tokenizer = tokenizer
+        added = tokenizer.added_tokens_decoder
+        self.special = {*tokenizer.all_special_ids, *(token for token, content in added.items() if content.special)}
+        self.unknown = set(self._encode(_ANCHOR + _RARE_LETTER)[-1:])
+
+    def spell(self, word: str, form: SurfaceForm) -> tuple[tuple[int, ...], str]:
+        """The token ids of a word in a form, and why they cannot be swapped: ``""`` if the word is one ordinary token.
+
+        There are no ids where the word has none of its own: if it is unknown, or merged with the text before it.
+        """
+        before = self._encode(form.before)
+        ids = self._encode(form.before + form.space + word)
+        if ids[: len(before)] != before:
+            return (), f"{word!r} is merged with the text before it"
+        own = tuple(ids[len(before) :])
+        if not self.unknown.isdisjoint(own):
+            return (), f"{word!r} is unknown to the tokenizer"
+        if special := [token for token in own if token in self.special]:
+            return own, f"{word!r} holds the special token {self.token(special[0])}"
+        if len(own) != 1:
+            return own, f"{word!r} is {len(own)} tokens: {', '.join(map(self.token, own))}"
+        return own, ""
+
+    def token(self, token: int) -> str:
+        """A token's id and text, for messages."""
+        return f"{token} {self.tokenizer.convert_ids_to_tokens(token)!r}"
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Whether a tokenizer can carry one surface form of a word list, or of a general word.
+
+    Attributes:
+        axis: the axis's name.
+        entry: the list as the axis writes it; for a general word, that word alone.
+        words: the list in this form.
+        variant: which form it is: ``"lower"``, ``"title"``, ``"upper"``, ``"start"``, … (see `SurfaceForm`).
+        token_ids: for each word its token ids; none where the tokenizer has no tokens of its own for it.
+        mapped: whether the table swaps these words; for a general word, whether its token is among the general ids.
+        reason: why not; ``""`` when mapped.
+        general: whether this is one of R-EquiLM's general words.
+    """
+
+    axis: str
+    entry: tuple[str, ...]
+    words: tuple[str, ...]
+    variant: str
+    token_ids: tuple[tuple[int, ...], ...]
+    mapped: bool
+    reason: str = ""
+    general: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as plain lists, strings and numbers, for JSON."""
+        rows = {
+            "entry": list(self.entry),
+            "words": list(self.words),
+            "token_ids": [list(ids) for ids in self.token_ids],
+        }
+        return {**vars(self), **rows}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Coverage":
+        """The row that `to_dict` wrote down."""
+        ids = tuple(tuple(word) for word in data["token_ids"])
+        return cls(**{**data, "entry": tuple(data["entry"]), "words": tuple(data["words"]), "token_ids": ids})
+
+
+def cover_axes(
+    axes: AxisLike | Sequence[AxisLike], tokenizer: PreTrainedTokenizerBase, *, unmarked_lower: bool = False
+) -> tuple[Coverage, ...]:
+    """Which surface forms of the axes' lists and general words a tokenizer can carry, and why not the others.
+
+    Unlike `VocabularyAction.from_axes` it also answers for an axis of which nothing can be swapped.
+
+    Args:
+        axes: axes, built-in names or paths of JSON files, one or several.
+        tokenizer: the model's tokenizer.
+        unmarked_lower: also look at lower-case words without a space before them.
+    """
+    speller = Speller(tokenizer)
+    used: dict[int, str] = {}  # token id to the word it stands for
+    rows: list[Coverage] = []
+    for axis in load_axes(axes):
+        for entry in axis.words:
+            for row in _cover(axis.name, tuple(entry), speller, used, unmarked_lower):
+                rows.append(row)
+                if row.mapped:
+                    used.update((ids[0], word) for ids, word in zip(row.token_ids, row.words, strict=True))
+        for word in axis.general_words:
+            rows += _cover(axis.name, (word,), speller, {}, unmarked_lower, general=True)
+    return tuple(rows)
+
+
+def _cover(
+    axis: str,
+    entry: tuple[str, ...],
+    speller: Speller,
+    used: dict[int, str],
+    unmarked_lower: bool,
+    general: bool = False,
+) -> Iterator[Coverage]:
+    seen = set()
+    for form in surface_forms(entry, unmarked_lower):
+        spelled = [speller.spell(word, form) for word in form.words]
+        token_ids = tuple(ids for ids, _ in spelled)
+        if token_ids in seen:
+            continue  # a tokenizer without case, or one that marks the start of a text like a space
+        seen.add(token_ids)
+        reason = "; ".join(filter(None, (problem for _, problem in spelled))) or _clash(form, token_ids, speller, used)
+        yield Coverage(axis, entry, form.words, form.variant, token_ids, not reason, reason, general)
+
+
+def _clash(form: SurfaceForm, token_ids: tuple[tuple[int, ...], ...], speller: Speller, used: dict[int, str]) -> str:
+    """Why single tokens cannot be swapped after all: one of them already stands for another word."""
+    row: dict[int, str] = {}
+    for word, (token,) in zip(form.words, token_ids, strict=True):
+        if token in used:
+            return f"{word!r} is token {speller.token(token)}, which is already used by {used[token]!r}"
+        if token in row:
+            return f"{row[token]!r} and {word!r} are the same token {speller.token(token)}"
+        row[token] = word
+    return ""

@@ -1,0 +1,180 @@
+"""Which generation settings keep the guarantee: those that name tokens must treat all members of a list alike."""
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers.generation import logits_process as processors
+from transformers.generation import stopping_criteria as criteria
+
+from .actions import TokenAction
+from .errors import EquiLMError, EquiLMWarning
+
+# These see token ids only to compare them with one another, so they commute with any permutation of the vocabulary.
+EQUIVARIANT_PROCESSORS = (
+    processors.EncoderNoRepeatNGramLogitsProcessor,
+    processors.EncoderRepetitionPenaltyLogitsProcessor,
+    processors.EpsilonLogitsWarper,
+    processors.EtaLogitsWarper,
+    processors.InfNanRemoveLogitsProcessor,
+    processors.LogitNormalization,
+    processors.MinLengthLogitsProcessor,
+    processors.MinNewTokensLengthLogitsProcessor,
+    processors.MinPLogitsWarper,
+    processors.NoRepeatNGramLogitsProcessor,
+    processors.RepetitionPenaltyLogitsProcessor,
+    processors.TemperatureLogitsWarper,
+    processors.TopHLogitsWarper,
+    processors.TopKLogitsWarper,
+    processors.TopPLogitsWarper,
+    processors.TypicalLogitsWarper,
+)
+EQUIVARIANT_CRITERIA = (
+    criteria.ConfidenceCriteria,
+    criteria.EosTokenCriteria,
+    criteria.MaxLengthCriteria,
+    criteria.MaxTimeCriteria,
+)
+
+_TOKEN_SETTINGS = (
+    "eos_token_id",
+    "pad_token_id",
+    "bos_token_id",
+    "decoder_start_token_id",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+)
+_REFUSED_SETTINGS = {
+    "watermarking_config": "a watermark favours tokens by their ids",
+    "token_healing": "it rewrites the prompt by the spelling of its last token",
+    "force_words_ids": "it forces tokens by name",
+    "constraints": "they force tokens by name",
+    "dola_layers": "it reads early layers, which are not averaged over the group",
+    "penalty_alpha": "contrastive search reads hidden states, which are not averaged over the group",
+    "output_hidden_states": "hidden states belong to the permuted rows; call the model itself to read them",
+    "output_attentions": "attentions belong to the permuted rows; call the model itself to read them",
+}
+
+
+def check_settings(
+    config: GenerationConfig, action: TokenAction, tokenizer: PreTrainedTokenizerBase | None = None
+) -> None:
+    """Refuse generation settings under which P(gY|gX) = P(Y|X) would not hold.
+
+    Args:
+        config: the settings of this call, defaults filled in.
+        action: the model's action on token ids.
+        tokenizer: what ``generate`` was given, needed with ``stop_strings``.
+
+    Raises:
+        EquiLMError: names the setting, its value and the remedy.
+    """
+    for name, reason in _REFUSED_SETTINGS.items():
+        if getattr(config, name, None):
+            raise EquiLMError(
+                f"{name}={getattr(config, name)!r} cannot be fair: {reason}. Leave it out, or use model.plain()."
+            )
+    for name in _TOKEN_SETTINGS:
+        value = getattr(config, name)
+        if value is not None:
+            ids = torch.as_tensor(value).flatten().tolist()
+            _check_invariant(name, {(token,): 0.0 for token in ids}, action)
+    if config.bad_words_ids is not None:
+        _check_invariant("bad_words_ids", {tuple(ids): 0.0 for ids in config.bad_words_ids}, action)
+    if config.sequence_bias is not None:
+        bias = config.sequence_bias
+        pairs = bias.items() if isinstance(bias, dict) else bias
+        _check_invariant("sequence_bias", {tuple(ids): float(value) for ids, value in pairs}, action)
+    if config.stop_strings is not None and tokenizer is not None:
+        stop_strings = [config.stop_strings] if isinstance(config.stop_strings, str) else config.stop_strings
+        _check_stop_strings(stop_strings, action, tokenizer)
+
+
+def _check_invariant(name: str, values: dict[tuple[int, ...], float], action: TokenAction) -> None:
+    table = action.permutation.cpu()
+    for ids, value in values.items():
+        if not all(0 <= token < action.vocab_size for token in ids):
+            continue  # transformers has its own word on ids outside the vocabulary, such as -1 for none
+        for g in action.group.elements:
+            image = tuple(table[g, list(ids)].tolist())
+            if values.get(image) != value:
+                raise EquiLMError(
+                    f"{name} names the tokens {list(ids)} but does not treat {list(image)}, their image under group "
+                    f"element {g}, alike, so P(gY|gX) = P(Y|X) would not hold. Add the images, leave the tokens out, "
+                    "or use model.plain()."
+                )
+
+
+def _check_stop_strings(stop_strings: Sequence[str], action: TokenAction, tokenizer: PreTrainedTokenizerBase) -> None:
+    orbits = action.permutation[:, action.moved].T.tolist()  # one row of |G| ids for each moved token
+    for orbit in {tuple(sorted(set(row))) for row in orbits}:
+        texts = tokenizer.batch_decode([[token] for token in orbit])
+        for stop in stop_strings:
+            if len({_overlaps(text, stop) for text in texts}) > 1:
+                raise EquiLMError(
+                    f"stop_strings={stop!r} stops some of {texts} and not others, so P(gY|gX) = P(Y|X) would not "
+                    "hold. Choose a stop string that none of them touches, or use model.plain()."
+                )
+
+
+def _overlaps(text: str, stop: str) -> tuple[bool, tuple[int, ...], tuple[int, ...], bool]:
+    """How a token's text can take part in a match of the stop string: around, before, after or inside it."""
+    lengths = range(1, min(len(text), len(stop)) + 1)
+    return (
+        stop in text,
+        tuple(n for n in lengths if text.endswith(stop[:n])),
+        tuple(n for n in lengths if text.startswith(stop[-n:])),
+        text in stop,
+    )
+
+
+def warn_unchecked(kind: str, items: Iterable[Callable[..., Any]], known: tuple[type, ...]) -> None:
+    """Warn about a user's processor or criterion, which may look at which tokens it sees."""
+    for item in items:
+        if not isinstance(item, known):
+            warnings.warn(
+                f"{kind} {type(item).__name__} sees token ids and cannot be checked: P(gY|gX) = P(Y|X) holds only if "
+                "it treats the words of a list alike.",
+                EquiLMWarning,
+                stacklevel=4,
+            )
+
+
+def warn_nothing_swapped(
+    ids: Tensor, attention_mask: Tensor | None, action: TokenAction, unmapped: Sequence[Sequence[int]]
+) -> None:
+    """Warn of prompts whose only equality words are ones the table could not map: nothing will be swapped.
+
+    Args:
+        ids: prompts, shape ``(B, T)``.
+        attention_mask: shape ``(B, T)``, or None.
+        action: the model's action on token ids.
+        unmapped: token id sequences of the words that could not be mapped.
+    """
+    if not unmapped:
+        return
+    moved = action.moved.to(ids.device)[ids]
+    if attention_mask is not None:
+        moved = moved & (attention_mask.to(ids.device) != 0)
+    for row in (~moved.any(1)).nonzero().flatten().tolist():
+        prompt = ids[row].tolist()
+        for sequence in unmapped:
+            if _contains(prompt, list(sequence)):
+                warnings.warn(
+                    f"Prompt {row} holds an equality word that this tokenizer cannot carry (tokens {list(sequence)}) "
+                    "and no other, so nothing in it is swapped. `equilm audit` lists such words; TextSymmetrizer "
+                    "swaps them in text.",
+                    EquiLMWarning,
+                    stacklevel=4,
+                )
+                break
+
+
+def _contains(ids: list[int], sequence: list[int]) -> bool:
+    length = len(sequence)
+    return any(ids[i : i + length] == sequence for i in range(len(ids) - length + 1))

@@ -1,0 +1,178 @@
+"""Paying for the orbit, not the group: which permuted contexts differ, and a cache that knows which row holds which.
+
+g·x and h·x are one row where g⁻¹h fixes x: one row until the first equality word, and only the axes that a text
+mentions thereafter. Equal prompts of a batch share rows too, until their texts part. This is exact.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import EncoderDecoderCache, StaticCache
+
+from .errors import EquiLMError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows the base model runs on.
+
+    Args:
+        branches: int64, shape ``(|G|, B)``: the row that holds g·x_b.
+        first: int64, shape ``(n,)``: for each row one place ``g·B + b`` that it serves.
+        patterns: int64, shape ``(K, B)``: the distinct ones among the |G| rows of ``branches``.
+        counts: int64, shape ``(K,)``: how often each occurs.
+    """
+
+    branches: Tensor
+    first: Tensor
+    patterns: Tensor
+    counts: Tensor
+
+    def to(self, device: torch.device) -> "Rows":
+        """The same rows, their indices on ``device``."""
+        if self.first.device == device:
+            return self
+        return Rows(*(indices.to(device) for indices in (self.branches, self.first, self.patterns, self.counts)))
+
+    def select(self, per_text: Tensor) -> Tensor:
+        """What is given for each text ``(B, ...)``, for each row ``(n, ...)``."""
+        return per_text[self.first % self.branches.shape[1]]
+
+    def mean(self, per_row: Tensor) -> Tensor:
+        """The mean over g of what is given for each row, ``(n, ...)`` to ``(B, ...)``, summed in float32 at least."""
+        if len(self.patterns) == 1:
+            return per_row[self.patterns[0]]
+        total = torch.zeros((), dtype=torch.promote_types(per_row.dtype, torch.float32), device=per_row.device)
+        for pattern, count in zip(self.patterns, self.counts / len(self.branches), strict=True):
+            total = total + per_row[pattern] * count
+        return total.to(per_row.dtype)
+
+
+def all_rows(order: int, batch: int, device: torch.device) -> Rows:
+    """One row for every g and b, g slowest, whatever the texts are: the shapes static caches and compilers need."""
+    places = torch.arange(order * batch, device=device)
+    branches = places.view(order, batch)
+    return Rows(branches, places, branches, torch.ones(order, dtype=torch.int64, device=device))
+
+
+def distinct_rows(
+    copies: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, parents: Tensor | None
+) -> Rows:
+    """One row for each distinct permuted context.
+
+    Args:
+        copies: the new tokens of every g·x, int64, shape ``(|G|, B, T)``.
+        attention_mask: shape ``(B, past + T)``; masked tokens do not tell contexts apart. None: all ones.
+        position_ids: shape ``(B, T)``, or None.
+        parents: int64, shape ``(|G|, B)``: the cached row that each context continues; None without a past.
+    """
+    order, batch, length = copies.shape
+    keys = copies.flatten(0, 1)  # (|G|·B, T)
+    if attention_mask is not None:
+        keys = keys.masked_fill(attention_mask[:, -length:].repeat(order, 1) == 0, -1)
+    # Parents come first: unique() sorts, so rows that do not fork keep their places and their cache is not copied.
+    columns = [] if parents is None else [parents.flatten()[:, None]]
+    columns.append(keys)
+    if position_ids is not None:
+        columns.append(position_ids.repeat(order, 1))
+    distinct, inverse = torch.cat(columns, 1).unique(dim=0, return_inverse=True)  # (n, …), (|G|·B,)
+    places = torch.arange(order * batch, device=copies.device)
+    first = places.new_full((len(distinct),), order * batch).scatter_reduce(0, inverse, places, "amin")
+    branches = inverse.view(order, batch)
+    patterns, counts = branches.unique(dim=0, return_counts=True)
+    return Rows(branches, first, patterns, counts)
+
+
+def per_row(value: Any, rows: Rows, batch: int) -> Any:
+    """An attention mask, positions or token types of texts, for rows."""
+    if isinstance(value, dict):  # a static cache has one mask for each kind of layer, or none
+        return {kind: mask if mask is None else per_row(mask, rows, batch) for kind, mask in value.items()}
+    return rows.select(value.expand(batch, *value.shape[1:]))  # positions may be given once for the whole batch
+
+
+def choose(tensors: Sequence[Tensor] | None, rows: Tensor) -> tuple[Tensor, ...] | None:
+    """These rows of the hidden states or attentions of every layer."""
+    return None if tensors is None else tuple(tensor[rows] for tensor in tensors)
+
+
+class OrbitCache:
+    """What `adopt` adds to a transformers cache: it answers for a batch of texts, and holds the rows of their orbits.
+
+    ``reorder_cache``, ``batch_select_indices`` and ``batch_repeat_interleave`` take indices of texts. Repeating texts
+    costs nothing; rows that no text needs any more are dropped.
+    """
+
+    branches: Tensor | None = None  # (|G|, B): the row that holds g·x_b; None while empty
+    row_count = 0
+    static = False
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keep the texts ``beam_idx``, in that order."""
+        if self.branches is not None:
+            self.assign(self.branches[:, beam_idx.to(self.branches.device)])
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep the texts ``indices``, in that order."""
+        self.reorder_cache(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Have every text ``repeats`` times in a row."""
+        if self.branches is not None:
+            self.assign(self.branches.repeat_interleave(repeats, dim=1))
+
+    def reset(self) -> None:
+        """Empty the cache."""
+        super().reset()  # type: ignore[misc]
+        self.branches = None
+
+    def assign(self, branches: Tensor) -> None:
+        """Hold the rows ``branches`` of shape ``(|G|, B)``, numbered as they are now, and no others."""
+        if self.static:  # the number of rows stays |G|·B
+            self.fork(branches.flatten())
+            self.branches = torch.arange(branches.numel(), device=branches.device).view_as(branches)
+            return
+        rows, self.branches = branches.unique(return_inverse=True)
+        self.fork(rows)
+
+    def fork(self, parents: Tensor) -> None:
+        """Let row i continue what row ``parents[i]`` holds."""
+        if len(parents) != self.row_count or bool((parents != torch.arange(len(parents), device=parents.device)).any()):
+            super().reorder_cache(parents)  # type: ignore[misc]
+            self.row_count = len(parents)
+
+
+_ORBIT_CLASSES: dict[type, type] = {}  # one for each class of caches, so that types compare equal
+
+
+def adopt(cache: Any, rows: Rows) -> None:
+    """Note in a cache, in place, which rows it was just filled with; from then on it is an `OrbitCache`."""
+    if not isinstance(cache, OrbitCache):
+        plain = type(cache)
+        if plain not in _ORBIT_CLASSES:
+            _ORBIT_CLASSES[plain] = type(f"Orbit{plain.__name__}", (OrbitCache, plain), {})
+        cache.__class__ = _ORBIT_CLASSES[plain]
+        cache.static = is_static(cache)
+    cache.branches = rows.branches
+    cache.row_count = len(rows.first)
+
+
+def is_static(cache: Any) -> bool:
+    """Whether a cache, or None, has shapes that stay as they are: it then holds all |G|·B rows."""
+    return isinstance(cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache, StaticCache)
+
+
+def branches_of(cache: Any) -> Tensor:
+    """Which row of a filled cache holds which g·x_b: shape ``(|G|, B)``.
+
+    Raises:
+        EquiLMError: for a cache that was not filled by an EquiLM.
+    """
+    if not isinstance(cache, OrbitCache) or cache.branches is None:
+        raise EquiLMError(
+            f"The {type(cache).__name__} given as past_key_values was not filled by this EquiLM, so it lacks the "
+            "permuted contexts. Pass the cache of an earlier call of this model, or an empty one."
+        )
+    return cache.branches

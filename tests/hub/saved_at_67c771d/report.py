@@ -1,0 +1,89 @@
+"""What a wrapped model does and does not: the fairness report."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .configuration_equilm import EquiLMConfig
+from .groups import Group
+
+
+@dataclass(frozen=True)
+class FairnessReport:
+    """What is on; ``str()`` of it is for people.
+
+    Args:
+        active: False inside ``model.plain()``.
+        method: "EquiLM" or "R-EquiLM".
+        group: the group that acts.
+        order: |G|, the number of contexts that are averaged.
+        reduction: how the contexts' outputs become one.
+        swapped: for each axis the lists of words that are swapped, as the axis writes them.
+        not_swapped: for each axis the lists that this tokenizer cannot carry, with the reason.
+        general_words: R-EquiLM's general words, which keep the base model's logits; empty for EquiLM.
+        tokens: the number of token ids that are swapped.
+    """
+
+    active: bool
+    method: str
+    group: Group
+    order: int
+    reduction: str
+    swapped: dict[str, list[tuple[str, ...]]]
+    not_swapped: dict[str, dict[tuple[str, ...], str]]
+    general_words: tuple[str, ...]
+    tokens: int
+
+    def __str__(self) -> str:
+        state = f"{self.method} is on" if self.active else f"{self.method} is OFF here: inside model.plain()"
+        lines = [f"{state}: {self.reduction}", f"group: {self.group}, order {self.order}; {self.tokens} tokens swapped"]
+        for axis, lists in self.swapped.items():
+            lines.append(f"{axis}: swaps {', '.join('/'.join(words) for words in lists) or 'nothing'}")
+            for words, reason in self.not_swapped[axis].items():
+                lines.append(f"{axis}: NOT {'/'.join(words)}: {reason}")
+        if self.general_words:
+            lines.append(f"general words, as in the base model: {', '.join(self.general_words)}")
+        promise = {
+            "EquiLM": "P(gY|gX) = P(Y|X) for every g; with one seed generate(gX) = g·generate(X), ties drawn fairly",
+            "R-EquiLM": "equal logits for swapped and neutral words; no promise about general words or whole sentences",
+        }[self.method]
+        lines.append(f"promise: {promise}" if self.active else "promise: none while off")
+        return "\n".join(lines)
+
+
+def fairness_report(config: EquiLMConfig, active: bool) -> FairnessReport:
+    """The report of a model with this configuration.
+
+    Args:
+        config: the model's configuration.
+        active: whether fairness is on.
+    """
+    action = config.token_action()
+    swapped: dict[str, list[tuple[str, ...]]] = {}
+    not_swapped: dict[str, dict[tuple[str, ...], str]] = {}
+    for axis in config.axes or []:
+        rows = [row for row in config.coverage or [] if row["axis"] == axis["name"] and not row["general"]]
+        kept = [row for row in rows if row["mapped"] and action.moved[row["token_ids"][0][0]]]
+        swapped[axis["name"]] = list(dict.fromkeys(tuple(row["entry"]) for row in kept))
+        not_swapped[axis["name"]] = {
+            entry: _reason(entry, rows)
+            for entry in dict.fromkeys(tuple(row["entry"]) for row in rows)
+            if entry not in swapped[axis["name"]]
+        }
+    general = [word for axis in config.axes or [] for word in axis["general_words"]] if config.relaxed else []
+    return FairnessReport(
+        active=active,
+        method="R-EquiLM" if config.relaxed else "EquiLM",
+        group=action.group,
+        order=action.group.order,
+        reduction="the mean over g of the base model's logits on g·x, columns permuted back (paper, eq. 3)",
+        swapped=swapped,
+        not_swapped=not_swapped,
+        general_words=tuple(dict.fromkeys(general)),
+        tokens=int(action.moved.sum()),
+    )
+
+
+def _reason(entry: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+    reasons = [row["reason"] for row in rows if tuple(row["entry"]) == entry and row["reason"]]
+    mapped = any(row["mapped"] for row in rows if tuple(row["entry"]) == entry)
+    return "it holds a general word" if mapped else reasons[0]
