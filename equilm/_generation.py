@@ -24,6 +24,7 @@ from ._canonical import (
     draw_frame,
     leave_output,
 )
+from ._coverage import unmapped_sequences
 from ._generation_checks import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
@@ -114,7 +115,7 @@ class FairGenerationMixin(GenerationMixin):
         ids = self._prompt(inputs, kwargs, settings)
         attention_mask = kwargs.get("attention_mask")
         read, read_mask = _with_start(ids, attention_mask, kwargs)
-        warn_nothing_swapped(read, read_mask, self.action, self.config.unmapped or ())
+        warn_nothing_swapped(read, read_mask, self.action, unmapped_sequences(self.config.coverage or ()))
         if self.config.relaxed:
             return transformers_loop.generate(
                 ids,

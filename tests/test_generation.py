@@ -12,6 +12,7 @@ from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from equilm import EquiLMError, EquiLMForCausalLM, EquiLMWarning
+from equilm._coverage import Coverage
 
 NEUTRAL = torch.tensor([[3, 30, 40, 50]])
 
@@ -381,7 +382,7 @@ def test_continuous_batching_is_refused(call: Callable[..., Any]) -> None:
 
 def test_prompts_with_only_unmapped_words_get_a_warning() -> None:
     model = wrap(tiny_model("llama"))
-    model.config.unmapped = [[50, 51]]
+    model.config.coverage = [Coverage("a", ("b",), ("b",), "lower", ((50, 51),), False, "two tokens")]
     with pytest.warns(EquiLMWarning, match=r"Prompt 1 holds an equality word .*\[50, 51\]"):
         generate(model, torch.tensor([[3, 50, 51, 10], [3, 50, 51, 4]]))
 
