@@ -167,7 +167,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     @property
     def generation_config(self) -> GenerationConfig:
-        """The base model's: one serves both, so that `plain` compares like with like."""
+        """One generation config serves the wrapped model and its base, so that `plain` compares like with like."""
         return self.language_model.generation_config
 
     @generation_config.setter

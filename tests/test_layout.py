@@ -16,7 +16,8 @@ from transformers.dynamic_module_utils import get_relative_import_files
 import equilm
 
 PACKAGE = Path(equilm.__file__).parent
-MODULES = sorted(PACKAGE.rglob("*.py"))
+# Not the file that a `custom_generate` repository is made of: it is data, and transformers says what it is called.
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.with_name("__init__.py").is_file())
 FLAT = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
 MODELS = sorted(PACKAGE.glob("modeling_equilm*.py"))
 LIBRARIES = {"torch", "transformers", "tokenizers", "huggingface_hub"}
