@@ -162,9 +162,9 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         take_over_quantization(model, base)
         return model
 
-    # One generation config serves the wrapped model and its base, so that plain() compares like with like.
     @property
     def generation_config(self) -> GenerationConfig:
+        """One generation config serves the wrapped model and its base, so that `plain` compares like with like."""
         return self.language_model.generation_config
 
     @generation_config.setter

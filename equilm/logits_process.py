@@ -15,6 +15,8 @@ from .loading import refuse_learned_prompt, transformers_model
 from .modeling_equilm import EquiLMForCausalLM
 from .symmetrize import reynolds
 
+__all__ = ["EquiLogitsProcessor"]
+
 # How far the scores handed in may be from the processor's own identity row, relative to the largest logit.
 _RELATIVE_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 

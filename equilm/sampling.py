@@ -23,6 +23,8 @@ from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import transformers_model
 
+__all__ = ["symmetrized_decoding", "symmetrized_generate", "symmetrized_log_prob"]
+
 Generated: TypeAlias = Tensor | ModelOutput
 Warp: TypeAlias = Callable[..., Tensor]  # of ids and logits; transformers' processors name them in their own types
 

@@ -12,8 +12,6 @@ from ..errors import EquiLMError
 from .axes import AxisLike, DemographicAxis, load_axes
 from .surface_forms import cover_axes
 
-__all__ = ["Coverage", "VocabularyAction", "cover_axes", "coverage_table"]
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VocabularyAction(TokenAction):
