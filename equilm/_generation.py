@@ -24,6 +24,7 @@ from ._canonical import (
     draw_frame,
     leave_output,
 )
+from ._compat import CACHE, cache_of, pop_cache
 from ._generation_checks import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
@@ -76,7 +77,7 @@ class FairGenerationMixin(GenerationMixin):
             fair_ties: after a prompt that some group element s ≠ e leaves as it is, "he" and "she" are equally
                 likely up to rounding. True relabels the text by such an s, drawn uniformly from torch's seeded
                 generator; False lets rounding choose, always the same way.
-            kwargs: generation settings, ``attention_mask``, ``past_key_values`` and what else transformers takes.
+            kwargs: generation settings, ``attention_mask``, a ``cache`` and what else transformers takes.
 
         Returns:
             As in transformers; ids of shape ``(B·num_return_sequences, length)``, or a `ModelOutput`.
@@ -96,6 +97,7 @@ class FairGenerationMixin(GenerationMixin):
             )
         if kwargs.get("inputs_embeds") is not None:
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
+        kwargs |= {} if (given := pop_cache(kwargs)) is None else {CACHE: given}
         transformers_loop = cast(Any, super())
         settings, _ = transformers_loop._prepare_generation_config(generation_config, **kwargs)
         if settings.cache_implementation == "paged":
@@ -135,7 +137,7 @@ class FairGenerationMixin(GenerationMixin):
         # The beams of a prompt are compared with one another, so they share a way back; samples draw one each.
         shared = draw_frame(self.action, candidates, 1 if beams > 1 else returned, fair_ties)
         rows = shared.repeat(beams)
-        cache, start = kwargs.get("past_key_values"), kwargs.get("decoder_input_ids")
+        cache, start = kwargs.get(CACHE), kwargs.get("decoder_input_ids")
         if cache is not None and cache.get_seq_length() > 0:
             canonical.enter_cache(cache)
         if start is not None:
@@ -150,8 +152,8 @@ class FairGenerationMixin(GenerationMixin):
             **kwargs,
         )
         output = leave_output(result, shared.repeat(returned) if beams > 1 else rows, rows)
-        if not isinstance(output, Tensor) and output.get("past_key_values") is not None:
-            rows.leave_cache(output["past_key_values"])
+        if not isinstance(output, Tensor) and cache_of(output) is not None:
+            rows.leave_cache(cache_of(output))
         return output
 
     def _prompt(self, inputs: Tensor | None, kwargs: dict[str, Any], settings: GenerationConfig) -> Tensor:
@@ -164,7 +166,7 @@ class FairGenerationMixin(GenerationMixin):
         if mask is not None and mask.shape != ids.shape:
             raise EquiLMError(
                 f"attention_mask has shape {tuple(mask.shape)} and input_ids {tuple(ids.shape)}: fair generation needs "
-                "the whole text, also where past_key_values holds a part of it. Pass all of its ids."
+                "the whole text, also where the cache holds a part of it. Pass all of its ids."
             )
         return ids
 
