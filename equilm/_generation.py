@@ -25,6 +25,7 @@ from ._canonical import (
     draw_canonicalization,
     in_user_words,
 )
+from ._compat import CACHE, cache_of, pop_cache
 from ._coverage import unmapped_sequences
 from ._generation_checks import (
     EQUIVARIANT_CRITERIA,
@@ -38,8 +39,6 @@ from ._table_checks import check_tokenizer
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
-
-_CACHE = "past_key_values"  # the keyword that generate takes and the key that it returns a cache under
 
 
 class FairGenerationMixin(GenerationMixin):
@@ -81,7 +80,7 @@ class FairGenerationMixin(GenerationMixin):
             fair_ties: after a prompt that some group element s ≠ e leaves as it is, "he" and "she" are equally
                 likely up to rounding. True relabels the text by such an s, drawn uniformly from torch's seeded
                 generator; False lets rounding choose, always the same way.
-            kwargs: generation settings, ``attention_mask``, ``past_key_values`` and what else transformers takes.
+            kwargs: generation settings, ``attention_mask``, a ``cache`` and what else transformers takes.
 
         Returns:
             As in transformers; ids of shape ``(B·num_return_sequences, length)``, or a `ModelOutput`.
@@ -101,6 +100,7 @@ class FairGenerationMixin(GenerationMixin):
             )
         if kwargs.get("inputs_embeds") is not None:
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
+        kwargs |= {} if (given := pop_cache(kwargs)) is None else {CACHE: given}
         transformers_loop = cast(Any, super())
         settings, _ = transformers_loop._prepare_generation_config(generation_config, **kwargs)
         if settings.cache_implementation == "paged":
@@ -141,7 +141,7 @@ class FairGenerationMixin(GenerationMixin):
         # The beams of a prompt are compared with one another, so they share a way back; samples draw one each.
         shared = draw_canonicalization(self.action, candidates, 1 if beams > 1 else returned, fair_ties)
         rows = shared.repeat(beams)
-        cache, start = kwargs.get(_CACHE), kwargs.get("decoder_input_ids")
+        cache, start = kwargs.get(CACHE), kwargs.get("decoder_input_ids")
         if start is not None:
             kwargs["decoder_input_ids"] = canonical.act(start)
         with _canonical_cache(cache, canonical, rows):
@@ -155,7 +155,7 @@ class FairGenerationMixin(GenerationMixin):
                 **kwargs,
             )
         output = in_user_words(result, shared.repeat(returned) if beams > 1 else rows, rows)
-        returned_cache = None if isinstance(output, Tensor) else output.get(_CACHE)
+        returned_cache = None if isinstance(output, Tensor) else cache_of(output)
         if returned_cache is not None and returned_cache is not cache:
             rows.inverse.act_on_cache(returned_cache)
         return output
@@ -170,7 +170,7 @@ class FairGenerationMixin(GenerationMixin):
         if mask is not None and mask.shape != ids.shape:
             raise EquiLMError(
                 f"attention_mask has shape {tuple(mask.shape)} and input_ids {tuple(ids.shape)}: fair generation needs "
-                "the whole text, also where past_key_values holds a part of it. Pass all of its ids."
+                "the whole text, also where the cache holds a part of it. Pass all of its ids."
             )
         return ids
 

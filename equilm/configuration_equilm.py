@@ -33,7 +33,7 @@ class EquiLMConfig(PreTrainedConfig):
     """
 
     model_type = "equilm"
-    keys_to_ignore_at_inference = ["past_key_values"]  # Trainer gathers no caches
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]  # Trainer gathers no caches
     sub_configs = {"text_config": AutoConfig}
 
     text_config: dict[str, Any] | PreTrainedConfig | None = None

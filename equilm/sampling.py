@@ -17,6 +17,7 @@ from transformers.generation import logits_process as processors
 from transformers.utils.generic import ModelOutput
 
 from ._canonical import Canonicalization, UserWordsStreamer, canonical_elements, in_user_words
+from ._compat import CACHE, SPELLINGS
 from ._generation import FairGenerationMixin
 from ._table_checks import check_table
 from .actions import TokenAction
@@ -72,7 +73,7 @@ def symmetrized_generate(
         >>> symmetrized_generate(base, input_ids, action, do_sample=True, max_new_tokens=20)  # doctest: +SKIP
     """
     _check_model(model, action)
-    for name in ("inputs_embeds", "encoder_outputs", "past_key_values", "decoder_input_ids"):
+    for name in ("inputs_embeds", "encoder_outputs", *SPELLINGS, "decoder_input_ids"):
         if generate_kwargs.get(name) is not None:
             raise EquiLMError(f"symmetrized_generate cannot permute {name}: pass the whole prompt as input_ids.")
     plain = cast(Any, model)
@@ -120,11 +121,11 @@ def symmetrized_decoding(action: TokenAction, *, generator: torch.Generator | No
     def decode(model: PreTrainedModel, input_ids: Tensor, streamer: Any = None, **arguments: Any) -> Generated:
         _check_model(model, action)
         settings = arguments["generation_config"]
-        mode, cache = settings.get_generation_mode().value, arguments.get("past_key_values")
+        mode, cache = settings.get_generation_mode().value, arguments.get(CACHE)
         refused = [type(p).__name__ for p in arguments["logits_processor"] if isinstance(p, _READ_THE_PROMPT)]
         refused += ["encoder_outputs"] if model.config.is_encoder_decoder else []
         refused += ["inputs_embeds"] if arguments.get("inputs_embeds") is not None else []
-        refused += ["a filled past_key_values"] if cache is not None and cache.get_seq_length() > 0 else []
+        refused += ["a filled cache"] if cache is not None and cache.get_seq_length() > 0 else []
         refused += [] if mode in _LOOPS else [f"the text of {mode}"]
         if refused:
             raise EquiLMError(f"symmetrized_decoding cannot permute {refused[0]}: call symmetrized_generate instead.")
@@ -242,4 +243,4 @@ def _without_cache(output: Generated) -> Generated:
     """The cache fits only the permuted text."""
     if isinstance(output, Tensor):
         return output
-    return type(output)(**{name: value for name, value in output.items() if name != "past_key_values"})
+    return type(output)(**{name: value for name, value in output.items() if name not in SPELLINGS})
