@@ -83,9 +83,9 @@ def check_coverage(axes: Sequence[dict[str, Any]], coverage: Sequence[Coverage])
     listed = {(axis["name"], False, tuple(entry)) for axis in axes for entry in axis["words"]}
     listed |= {(axis["name"], True, (word,)) for axis in axes for word in axis["general_words"]}
     if differing := listed ^ {(row.axis, row.general, row.entry) for row in coverage}:
-        axis, _, entry = min(differing)
+        axis_name, _, odd = min(differing)
         raise EquiLMError(
-            f"Axis {axis!r} and its coverage differ: {'/'.join(entry)!r} is in only one of them. {_REMEDY}"
+            f"Axis {axis_name!r} and its coverage differ: {'/'.join(odd)!r} is in only one of them. {_REMEDY}"
         )
     for row in coverage:
         written, entry = "/".join(row.words), "/".join(row.entry)
