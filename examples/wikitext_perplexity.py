@@ -16,7 +16,7 @@ import torch
 
 from equilm import EquiLMForCausalLM
 from equilm.loading import load_base, load_offline_model
-from equilm.metrics.perplexity import measure
+from equilm.metrics.perplexity import measure_perplexities
 from equilm.metrics.wikitext import NAMES, load_wikitext
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     text = "".join(load_wikitext(source) for source in arguments.file or [arguments.dataset])
 
     start = time.perf_counter()
-    run = measure(
+    run = measure_perplexities(
         models,
         tokenizer,
         text,
