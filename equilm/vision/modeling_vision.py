@@ -16,7 +16,7 @@ from .backbones import base_config, build_backbone, fit_own_head, select_feature
 from .configuration_vision import EquiImageConfig, Features, Head, ImageGroup
 from .group_linear import GroupLinear
 from .heads import EquivariantHead, InvariantHead
-from .planning import plan
+from .wrapping import config_and_backbone
 
 
 class EquiForImageClassification(PreTrainedModel):
@@ -135,7 +135,9 @@ class EquiForImageClassification(PreTrainedModel):
             base: nn.Module = AutoModelForImageClassification.from_pretrained(backbone, **from_pretrained_kwargs)
         else:
             base = backbone
-        config, base = plan(base, group, features, num_labels, head, freeze_backbone, image_size, num_channels)
+        config, base = config_and_backbone(
+            base, group, features, num_labels, head, freeze_backbone, image_size, num_channels
+        )
         model = cls(config, base).eval()
         if model.head is not None:
             weight = next(base.parameters(), torch.empty(0))

@@ -12,7 +12,7 @@ from .backbones import Probe, backbone_class, base_config, probe, without_head
 from .configuration_vision import EquiImageConfig, Features, Head, ImageGroup, check_choice
 
 
-def plan(
+def config_and_backbone(
     base: nn.Module,
     group: ImageGroup,
     features: Features,
