@@ -154,10 +154,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             text_config=text_config,
             attn_implementation=base.config._attn_implementation,
             axes=[axis.to_dict() for axis in action.axes],
-            cycles=[[list(ids) for ids in lists] for lists in action.cycles],
-            general_ids=list(action.general_ids),
-            coverage=[entry.to_dict() for entry in action.coverage],
-            unmapped=[list(ids) for ids in action.unmapped_sequences],
+            coverage=list(action.coverage),
             relaxed=relaxed,
             dtype=base.dtype,
         )
@@ -178,7 +175,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
     @property
     def action(self) -> TokenAction:
         """The action on token ids, its table where the model's is."""
-        return TokenAction(self.group, self.permutation, tuple(self.config.general_ids or ()))
+        return TokenAction(self.group, self.permutation, self.config.token_general_ids())
 
     @property
     def is_plain(self) -> bool:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.generation import logits_process as processors
 from transformers.utils.generic import ModelOutput
 
-from ._canonical import Frame, UserFrameStreamer, canonical_elements, leave_output
+from ._canonical import Canonicalization, UserWordsStreamer, canonical_elements, in_user_words
 from ._generation import FairGenerationMixin
 from ._table_checks import check_table
 from .actions import TokenAction
@@ -92,13 +92,13 @@ def symmetrized_generate(
             config.num_return_sequences = generate_kwargs.pop("num_return_sequences")
     drawn = _draw(action, input_ids, tensors["attention_mask"], generator)
     result = plain.generate(
-        drawn.enter(input_ids),
+        drawn.act(input_ids),
         generation_config=config,
-        streamer=streamer and UserFrameStreamer(streamer, drawn),
+        streamer=streamer and UserWordsStreamer(streamer, drawn),
         **{**generate_kwargs, **tensors},
     )
     texts = drawn.repeat(returned) if beams > 1 else drawn
-    output = _without_cache(leave_output(result, texts, drawn.repeat(beams)))
+    output = _without_cache(in_user_words(result, texts, drawn.repeat(beams)))
     return (output, texts.elements) if return_elements else output
 
 
@@ -132,9 +132,9 @@ def symmetrized_decoding(action: TokenAction, *, generator: torch.Generator | No
         mask = arguments.get("attention_mask")  # generate() drops one that masks nothing
         drawn = _draw(action, input_ids[::beams], mask if mask is None else mask[::beams], generator)
         rows = drawn.repeat(beams)
-        streamer = streamer and UserFrameStreamer(streamer, rows)
-        result = getattr(model, _LOOPS[mode])(rows.enter(input_ids), streamer=streamer, **arguments)
-        return _without_cache(leave_output(result, drawn.repeat(returned) if beams > 1 else drawn, rows))
+        streamer = streamer and UserWordsStreamer(streamer, rows)
+        result = getattr(model, _LOOPS[mode])(rows.act(input_ids), streamer=streamer, **arguments)
+        return _without_cache(in_user_words(result, drawn.repeat(returned) if beams > 1 else drawn, rows))
 
     return decode
 
@@ -229,13 +229,13 @@ def _check_model(model: PreTrainedModel, action: TokenAction) -> None:
     check_table(model, action)
 
 
-def _draw(action: TokenAction, ids: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Frame:
+def _draw(action: TokenAction, ids: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Canonicalization:
     """A uniform element k·u for each row ``(rows, T)``: with one seed all of an orbit become k·(canonical text)."""
     canonical = canonical_elements(action, ids, mask).int().argmax(1).cpu()  # (rows,)
     group, device = action.group, torch.device("cpu") if generator is None else generator.device
     drawn = torch.randint(group.order, canonical.shape, generator=generator, device=device).cpu()
     products = torch.tensor(group.multiplication_table())  # (|G|, |G|)
-    return Frame(action, products[drawn, canonical].to(ids.device))
+    return Canonicalization(action, products[drawn, canonical].to(ids.device))
 
 
 def _without_cache(output: Generated) -> Generated:
