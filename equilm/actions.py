@@ -231,7 +231,7 @@ def _check_cycles(cycles: Sequence[Sequence[Sequence[int]]], vocab_size: int) ->
     for lists in cycles:
         lengths = sorted({len(ids) for ids in lists})
         if len(lengths) > 1 or lengths[0] < 2:
-            raise EquiLMError(f"All lists of an axis need the same length, at least 2, got lengths {lengths}.")
+            raise EquiLMError(f"All lists of an axis need one length, at least 2, got lengths {lengths}.")
     seen: set[int] = set()
     for token in chain.from_iterable(chain.from_iterable(cycles)):
         _check_id(token, vocab_size)

@@ -120,7 +120,7 @@ def equi_tune(
     """
     if input_action.group != output_action.group:
         raise EquiLMError(
-            f"Both actions need the same group, but {input_action.group} acts on the input and "
-            f"{output_action.group} on the output."
+            f"Both actions need the same group: the input is acted on by {input_action.group}, the output by "
+            f"{output_action.group}."
         )
     return EquiTuned(module, input_action, output_action, weights)

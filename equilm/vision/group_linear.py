@@ -76,8 +76,8 @@ class GroupLinear(nn.Module):
         super().__init__()
         if input_action.group != output_action.group:
             raise EquiLMError(
-                f"Both actions need the same group, but {input_action.group} acts on the input and "
-                f"{output_action.group} on the output."
+                f"Both actions need the same group: the input is acted on by {input_action.group}, the output by "
+                f"{output_action.group}."
             )
         self.input_action, self.input_shape = input_action, input_shape
         self.output_action, self.output_shape = output_action, output_shape
