@@ -31,6 +31,7 @@ from ._generation_checks import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
     check_settings,
+    settings_of_call,
     warn_nothing_swapped,
     warn_unchecked,
 )
@@ -101,7 +102,7 @@ class FairGenerationMixin(GenerationMixin):
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
         kwargs |= {} if (given := pop_cache(kwargs)) is None else {CACHE: given}
         transformers_loop = cast(Any, super())
-        settings, _ = transformers_loop._prepare_generation_config(generation_config, **kwargs)
+        settings, _ = settings_of_call(cast(Any, self), generation_config, kwargs)
         if settings.cache_implementation == "paged":
             self._refuse_continuous_batching()
         tokenizer = kwargs.get("tokenizer")
