@@ -20,7 +20,6 @@ from ._compat import SPELLINGS
 from ._coverage import check_table
 from ._generation import FairGenerationMixin
 from ._generation_checks import settings_of_call
-from ._table_checks import check_table
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import transformers_model
