@@ -23,6 +23,7 @@ PAIRS = [("the man was late", "the woman was late"), ("he met a king", "she met 
 def classifier() -> Any:
     tokenizer = word_tokenizer()
     torch.manual_seed(0)
+    settings: dict[str, Any] = {"num_labels": 3}
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,
@@ -30,7 +31,7 @@ def classifier() -> Any:
         num_attention_heads=2,
         intermediate_size=16,
         initializer_range=0.4,
-        num_labels=3,
+        **settings,
         pad_token_id=tokenizer.pad_token_id or 0,
     )
     model: Any = BertForSequenceClassification(config).eval()
