@@ -213,7 +213,7 @@ class TextSymmetrizer:
             act: how an element g acts on an item, ``act(item, g)``. None: on every text in it.
 
         Returns:
-            A function of the same arguments; see `InvariantScore`. `equilm.text.judges` has ready-made ones for
+            A function of the same arguments; see `InvariantScore`. `equilm.text` has ready-made ones for
             pipelines, sentence-transformers, reward functions and embedding servers.
 
         Example:

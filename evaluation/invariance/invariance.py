@@ -6,8 +6,7 @@ from typing import Any
 import datasets
 import evaluate
 
-from equilm.metrics import CITATION
-from equilm.metrics.invariance import invariance
+from equilm.metrics import CITATION, check_text_lists, invariance
 from equilm.text import TextSymmetrizer
 
 _DESCRIPTION = """\
@@ -42,6 +41,11 @@ class Invariance(evaluate.Measurement):  # type: ignore[misc]
             features=datasets.Features({"data": datasets.Value("string")}),
             reference_urls=["https://arxiv.org/abs/2210.06475"],
         )
+
+    def compute(self, *, data: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Any] | None:
+        """As documented for the module; a single text in place of a list is refused."""
+        check_text_lists(data=data)
+        return super().compute(data=data, **kwargs)
 
     def _compute(
         self, data: Sequence[str], score: Callable[[list[str]], Any], axes: Any, fair: bool = False, **settings: Any

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import metadata_load
 
 from equilm import EquiLMError, TextSymmetrizer, load_metric
-from equilm.metrics.invariance import invariance
+from equilm.metrics import invariance
 from equilm.text import TextAction
 
 FOLDER = Path(__file__).parents[2] / "evaluation" / "invariance"
@@ -95,6 +95,8 @@ def test_the_module_of_evaluate() -> None:
                 assert result["plain"][name]["value"] == case[name]
         assert result["fair"]["largest"] == 0
     assert load_metric("invariance").name == "invariance"
+    with pytest.raises(EquiLMError, match="data must be a list of at least one text, got 'The man'"):
+        module.compute(data="The man", score=noise, axes="gender")
 
 
 def test_the_card(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification, pipeline
 from word_models import word_tokenizer
 
 from equilm import EquiLMError, TextSymmetrizer
-from equilm.text.judges import invariant_embeddings, invariant_encoder, invariant_pipeline, invariant_reward
+from equilm.text.invariant_scorers import invariant_embeddings, invariant_encoder, invariant_pipeline, invariant_reward
 
 AXES = ["gender", "race3"]
 PAIRS = [("the man was late", "the woman was late"), ("he met a king", "she met a queen")]

@@ -1,4 +1,4 @@
-"""Ready-made invariant judges: pipelines, sentence-transformers, reward functions, embedding servers."""
+"""Ready-made invariant scorers: pipelines, sentence-transformers, reward functions, embedding servers."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
