@@ -12,11 +12,8 @@ from transformers.utils.generic import is_flash_attention_requested
 from ._base_arguments import PER_TEXT, TextBatch, refuse_unknown, take_packing, take_per_text
 from ._compat import CACHE, cache_of, one_cache
 from ._modeling_base import EquiLMPreTrainedModel
-from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static
+from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_filled, is_static
 from .errors import EquiLMError
-
-# Prefilling the shared prefix by itself reads all weights once more, about the price of this many tokens.
-_WORTH_A_PASS = 32
 
 
 class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
@@ -30,6 +27,12 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         config: an `EquiLMConfig`.
         language_model: the base model to wrap; it is shared and left unchanged. None builds one from the config.
     """
+
+    def _check_texts(self, ids: Tensor) -> dict[str, Tensor]:
+        return {"input_ids": ids}
+
+    def _check_arguments(self, texts: dict[str, Tensor]) -> dict[str, Any]:
+        return {"logits_to_keep": 1}
 
     def forward(
         self,
@@ -134,7 +137,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         copies = self.action.orbit(batch.ids)  # (|G|, B, T)
         whole = batch.flags.get("output_hidden_states") or batch.flags.get("output_attentions")  # of all tokens
         eager = not torch.compiler.is_compiling()
-        if eager and cache is not None and cache.get_seq_length() > 0:
+        if eager and is_filled(cache):
             use = self._continues_caches()
             if use == "none":
                 raise EquiLMError(
@@ -203,7 +206,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         if unusual or (positions is not None and positions.ndim != 2):
             return all_rows(order, batch, copies.device)
         parents = None
-        if cache is not None and cache.get_seq_length() > 0:
+        if is_filled(cache):
             parents = branches_of(cache)
             if parents.shape[1] != batch:
                 raise EquiLMError(f"The cache holds {parents.shape[1]} texts, but input_ids {batch}.")
@@ -221,7 +224,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             return 0
         start = batch.between(0, length)
         saved = len(rows.first) - len(self._rows(copies[..., :length], start.per_text, cache).first)
-        return length if saved * length >= _WORTH_A_PASS and self._continues_caches() == "chunks" else 0
+        return length if saved * length >= self._worth_a_pass and self._continues_caches() == "chunks" else 0
 
 
 def kept_positions(logits_to_keep: int | Tensor) -> slice | Tensor:
