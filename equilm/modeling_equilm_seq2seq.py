@@ -63,7 +63,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         return {"encoder_outputs": self.get_encoder()(texts["input_ids"])}
 
     def _continues_caches(self) -> CacheUse:
-        return "chunks" if self._cache_argument else "none"
+        return self.cache_use or "chunks"  # what probes a causal model cannot run this one; the self-check can
 
     def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
         """As `FairGenerationMixin.generate`: ``inputs`` are the encoder's texts, what is returned the decoder's.
