@@ -11,7 +11,24 @@ from typing import Any
 
 from ..errors import EquiLMError
 
-BUILT_IN_AXES = ("gender", "race", "race3", "orientation")
+BUILT_IN_AXES = (
+    "gender",
+    "race",
+    "race3",
+    "race4",
+    "orientation",
+    "religion",
+    "age",
+    "nationality",
+    "disability",
+    "body",
+    "status",
+    "names",
+    "gender-paper",
+    "gender-paper-without-his",
+    "race-paper",
+    "orientation-paper",
+)
 _KEYS = ("$schema", "name", "words", "general_words", "notes")
 
 
