@@ -19,7 +19,7 @@ class EquiLMSeq2SeqConfig(EquiLMConfig):
     """
 
     model_type = "equilm_seq2seq"
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]
 
     is_encoder_decoder: bool = True
 
