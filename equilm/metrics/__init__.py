@@ -2,6 +2,7 @@
 
 from .fairness_result import ElementGap, Gap, GroupFairnessResult, ListParity, MemberParity, Parity
 from .group_fairness import SequenceLevel, group_fairness
+from .invariance import InvarianceResult, invariance
 from .perplexity import measure_perplexities, perplexities, perplexity
 from .perplexity_run import PerplexityChange, PerplexityResult, PerplexityRun
 from .regard import Disparity, Estimate, GroupRegard, RegardResult, mask_group, regard, regard_from_scores
@@ -22,6 +23,7 @@ __all__ = [
     "Gap",
     "GroupFairnessResult",
     "GroupRegard",
+    "InvarianceResult",
     "ListParity",
     "MemberParity",
     "ModelClassifier",
@@ -35,6 +37,7 @@ __all__ = [
     "TextBlocks",
     "check_text_lists",
     "group_fairness",
+    "invariance",
     "load_classifier",
     "load_wikitext",
     "mask_group",
