@@ -26,7 +26,7 @@ from ._canonical import (
     in_user_words,
 )
 from ._compat import CACHE, cache_of, pop_cache
-from ._coverage import unmapped_sequences
+from ._coverage import check_tokenizer, unmapped_sequences
 from ._generation_checks import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
@@ -35,7 +35,6 @@ from ._generation_checks import (
     warn_unchecked,
 )
 from ._orbit_rows import OrbitCache
-from ._table_checks import check_tokenizer
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError

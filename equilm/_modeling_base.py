@@ -14,11 +14,11 @@ from transformers import initialization as init
 
 from ._base_weights import refuse_adapters, take_over_quantization
 from ._compat import CACHE, cache_argument, pop_cache
+from ._coverage import check_repository
 from ._fairness_report import FairnessReport, fairness_report
 from ._generation import FairGenerationMixin
 from ._orbit_rows import Rows
 from ._projection import has_linear_head, is_plain_linear, project_columns
-from ._table_checks import check_repository
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError

@@ -5,8 +5,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from ._coverage import Coverage, general_token_ids, token_cycles
-from ._table_checks import check_coverage
+from ._coverage import Coverage, check_coverage, general_token_ids, token_cycles
 from .actions import TokenAction
 from .errors import EquiLMError
 

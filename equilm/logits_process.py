@@ -9,7 +9,7 @@ from transformers import LogitsProcessor, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
 from ._compat import cache_argument
-from ._table_checks import check_table
+from ._coverage import check_table
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import refuse_learned_prompt, transformers_model

@@ -18,8 +18,8 @@ from transformers.utils.generic import ModelOutput
 
 from ._canonical import Canonicalization, UserWordsStreamer, canonical_elements, in_user_words
 from ._compat import CACHE, SPELLINGS
+from ._coverage import check_table
 from ._generation import FairGenerationMixin
-from ._table_checks import check_table
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import transformers_model
