@@ -30,6 +30,7 @@ from ._generation_checks import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
     check_settings,
+    settings_of_call,
     warn_nothing_swapped,
     warn_unchecked,
 )
@@ -102,7 +103,7 @@ class FairGenerationMixin(GenerationMixin):
         if kwargs.get("inputs_embeds") is not None:
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
         transformers_loop = cast(Any, super())
-        settings, _ = transformers_loop._prepare_generation_config(generation_config, **kwargs)
+        settings, _ = settings_of_call(cast(Any, self), generation_config, kwargs)
         if settings.cache_implementation == "paged":
             self._refuse_continuous_batching()
         tokenizer = kwargs.get("tokenizer")

@@ -1,12 +1,13 @@
 """Which generation settings keep the guarantee: those that name tokens must treat all members of a list alike."""
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation import logits_process as processors
 from transformers.generation import stopping_criteria as criteria
 
@@ -59,6 +60,23 @@ _REFUSED_SETTINGS = {
     "output_hidden_states": "hidden states belong to the permuted rows; call the model itself to read them",
     "output_attentions": "attentions belong to the permuted rows; call the model itself to read them",
 }
+
+
+def settings_of_call(
+    model: PreTrainedModel, config: GenerationConfig | None, kwargs: dict[str, Any]
+) -> tuple[GenerationConfig, dict[str, Any]]:
+    """The settings that a call of ``generate`` will follow, and the keyword arguments that are none.
+
+    As in transformers, keyword arguments come before ``config``, and that before the model's own generation settings.
+
+    Args:
+        model: the model whose ``generate`` is called.
+        config: its ``generation_config``, which is left as it is.
+        kwargs: its other keyword arguments.
+    """
+    settings = GenerationConfig() if config is None else copy.deepcopy(config)
+    settings.update(**model.generation_config.to_dict(), defaults_only=True, allow_custom_entries=True)
+    return settings, settings.update(**kwargs)
 
 
 def check_settings(

@@ -17,6 +17,7 @@ from transformers.utils.generic import ModelOutput
 
 from ._canonical import Canonicalization, UserWordsStreamer, canonical_elements, in_user_words
 from ._generation import FairGenerationMixin
+from ._generation_checks import settings_of_call
 from ._table_checks import check_table
 from .actions import TokenAction
 from .errors import EquiLMError
@@ -72,20 +73,22 @@ def symmetrized_generate(
             raise EquiLMError(f"symmetrized_generate cannot permute {name}: pass the whole prompt as input_ids.")
     plain = cast(Any, model)
     config, streamer = (generate_kwargs.pop(name, None) for name in ("generation_config", "streamer"))
-    settings, arguments = plain._prepare_generation_config(config, **generate_kwargs)
+    settings, arguments = settings_of_call(model, config, generate_kwargs)
     if settings.cache_implementation == "paged":
         raise EquiLMError("The paged cache ignores some settings without a word. Choose another cache_implementation.")
 
     beams, returned = settings.num_beams or 1, settings.num_return_sequences or 1
     tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
-    tensors["attention_mask"] = cast(Any, attention_mask)
+    if attention_mask is not None:
+        tensors["attention_mask"] = attention_mask
     if beams == 1 and returned > 1:
-        input_ids, tensors = plain._expand_inputs_for_generation(returned, input_ids=input_ids, **tensors)
+        input_ids = input_ids.repeat_interleave(returned, dim=0)
+        tensors = {name: value.repeat_interleave(returned, dim=0) for name, value in tensors.items()}
         generate_kwargs["num_return_sequences"] = 1
         if config is not None:  # transformers wants either a configuration or settings
             config = copy.copy(config)
             config.num_return_sequences = generate_kwargs.pop("num_return_sequences")
-    drawn = _draw(action, input_ids, tensors["attention_mask"], generator)
+    drawn = _draw(action, input_ids, tensors.get("attention_mask"), generator)
     result = plain.generate(
         drawn.act(input_ids),
         generation_config=config,
