@@ -108,7 +108,7 @@ class FairGenerationMixin(GenerationMixin):
             self._refuse_continuous_batching()
         tokenizer = kwargs.get("tokenizer")
         if tokenizer is not None:
-            check_tokenizer(tokenizer.name_or_path, tokenizer.decode, self.config.coverage or ())
+            check_tokenizer(tokenizer.name_or_path, tokenizer.decode, tokenizer.encode, self.config.coverage or ())
         check_settings(settings, self.action, tokenizer)
         warn_unchecked("The logits processor", logits_processor or (), EQUIVARIANT_PROCESSORS)
         warn_unchecked("The stopping criterion", stopping_criteria or (), EQUIVARIANT_CRITERIA)
