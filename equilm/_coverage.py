@@ -102,12 +102,15 @@ def check_table(model: PreTrainedModel, action: TokenAction) -> None:
         )
 
 
-def check_tokenizer(name: str, decode: Callable[[list[int]], Any], coverage: Sequence[Coverage]) -> None:
+def check_tokenizer(
+    name: str, decode: Callable[[list[int]], Any], encode: Callable[[str], list[int]], coverage: Sequence[Coverage]
+) -> None:
     """Refuse a tokenizer with other tokens than the one the words were mapped with.
 
     Args:
         name: the tokenizer's name, for the message.
         decode: turns token ids into text.
+        encode: turns text into token ids.
         coverage: ``EquiLMConfig.coverage``.
 
     Raises:
@@ -118,7 +121,9 @@ def check_tokenizer(name: str, decode: Callable[[list[int]], Any], coverage: Seq
             if not row.mapped:
                 continue
             text = str(decode(list(ids)))
-            if text.strip().casefold() != word.casefold():
+            found = text.strip()
+            # Upper and lower case are the same only to a tokenizer that lower-cases what it reads.
+            if found != word and not (found.casefold() == word.casefold() and encode(found) == encode(word)):
                 raise EquiLMError(
                     f"The tokenizer {name!r} does not match the model's table: token {ids[0]} is {text!r}, where "
                     f"{word!r} was mapped. Use the tokenizer that the model was wrapped with, or wrap the model again."
@@ -141,7 +146,8 @@ def check_repository(name_or_path: str, coverage: Sequence[Coverage], **hub_kwar
         file = cached_file(name_or_path, "tokenizer.json", **{k: v for k, v in hub_kwargs.items() if k in names})
     except OSError:  # raised by transformers for a missing file
         return
-    check_tokenizer(str(name_or_path), Tokenizer.from_file(str(file)).decode, coverage)
+    tokenizer = Tokenizer.from_file(str(file))
+    check_tokenizer(str(name_or_path), tokenizer.decode, lambda text: tokenizer.encode(text).ids, coverage)
 
 
 def check_coverage(axes: Sequence[dict[str, Any]], coverage: Sequence[Coverage]) -> None:

@@ -31,6 +31,7 @@ from ._generation_checks import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
     check_settings,
+    settings_of_call,
     warn_nothing_swapped,
     warn_unchecked,
 )
@@ -101,12 +102,12 @@ class FairGenerationMixin(GenerationMixin):
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
         kwargs |= {} if (given := pop_cache(kwargs)) is None else {CACHE: given}
         transformers_loop = cast(Any, super())
-        settings, _ = transformers_loop._prepare_generation_config(generation_config, **kwargs)
+        settings, _ = settings_of_call(cast(Any, self), generation_config, kwargs)
         if settings.cache_implementation == "paged":
             self._refuse_continuous_batching()
         tokenizer = kwargs.get("tokenizer")
         if tokenizer is not None:
-            check_tokenizer(tokenizer.name_or_path, tokenizer.decode, self.config.coverage or ())
+            check_tokenizer(tokenizer.name_or_path, tokenizer.decode, tokenizer.encode, self.config.coverage or ())
         check_settings(settings, self.action, tokenizer)
         warn_unchecked("The logits processor", logits_processor or (), EQUIVARIANT_PROCESSORS)
         warn_unchecked("The stopping criterion", stopping_criteria or (), EQUIVARIANT_CRITERIA)

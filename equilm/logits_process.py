@@ -95,14 +95,24 @@ class EquiLogitsProcessor(LogitsProcessor):
         masked = scores.isneginf()
         self._check_mask(input_ids, masked)
         tolerance = _RELATIVE_TOLERANCE[self.model.dtype] * branches[0].abs().max()
+        candidates = []  # what the scores may have been before something changed them
         for normalise in (torch.clone, lambda logits: logits.log_softmax(-1)):  # sampling and greedy, beam search
             own = normalise(branches[0])
             changed = ((scores - own).abs() > tolerance) & ~masked
             if not changed.any():
                 return normalise(fair).masked_fill(masked, float("-inf"))
-        # Either kind of scores may have been changed: report the one that is nearer.
-        raw = ((scores - branches[0]).abs() > tolerance) & ~masked
-        raise EquiLMError(self._explain(input_ids, changed if changed.sum() < raw.sum() else raw, masked))
+            candidates.append((int(changed.sum()), own))
+        count, own = min(candidates, key=lambda candidate: candidate[0])
+        difference = (scores - own).abs().masked_fill(masked, -1)
+        row, token = divmod(int(difference.argmax()), scores.shape[1])
+        raise EquiLMError(
+            f"The scores handed to EquiLogitsProcessor are not its model's own: {count} of the {int((~masked).sum())} "
+            f"that are not masked differ, the most for token {token} in row {row}, which has "
+            f"{float(scores[row, token]):.4g} instead of {float(own[row, token]):.4g}. The mean of changed scores is "
+            "neither fair nor the model's. Leave out the settings and processors that change scores before this one, "
+            "or use EquiLMForCausalLM, whose generate applies them to the fair logits. If there are none, give the "
+            "processor the model that generate is called on."
+        )
 
     def _mask(self, input_ids: Tensor) -> Tensor | None:
         if self.attention_mask is None:
@@ -171,22 +181,3 @@ class EquiLogitsProcessor(LogitsProcessor):
                 f"Tokens {named[:5]} are masked but not their images under the group (bad_words_ids, suppress_tokens, "
                 "sequence_bias or prefix_allowed_tokens_fn), so P(gY|gX) = P(Y|X) would not hold. Mask the images too."
             )
-
-    def _explain(self, input_ids: Tensor, changed: Tensor, masked: Tensor) -> str:
-        in_text = torch.zeros_like(changed).scatter_(1, input_ids, True)
-        eos = torch.as_tensor(self.model.generation_config.eos_token_id or [], device=changed.device).flatten()
-        if ((~masked).sum(1) == 1).all():
-            culprit = "forced_bos_token_id or forced_eos_token_id"
-        elif not (changed & ~in_text).any() and 2 * changed.sum() > in_text.sum():
-            culprit = "repetition_penalty"
-        elif not changed.any(0).index_fill(0, eos.long(), False).any():
-            culprit = "exponential_decay_length_penalty"
-        elif changed.float().mean() < 0.1:
-            culprit = "sequence_bias"
-        else:
-            culprit = "guidance_scale or a logits processor before this one, or another model"
-        return (
-            f"The scores handed to EquiLogitsProcessor are not the model's own: {culprit} has changed "
-            f"{int(changed.sum())} of them. Average after such a change is neither fair nor equal to the model. Leave "
-            "the setting out, or use EquiLMForCausalLM, whose generate applies it to the fair logits."
-        )

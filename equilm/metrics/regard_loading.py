@@ -59,7 +59,7 @@ def load_classifier(
     if isinstance(classifier, RegardClassifier):
         return classifier
     if isinstance(classifier, TextClassificationPipeline):
-        return _from_model(classifier.model, classifier.tokenizer, classifier.model.config._name_or_path)
+        return _from_model(classifier.model, classifier.tokenizer, classifier.model.config.name_or_path)
     if callable(classifier) and not isinstance(classifier, Pipeline):
         return FunctionClassifier(getattr(classifier, "__name__", type(classifier).__name__), classifier)
     raise EquiLMError(

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import torch
 import transformers
@@ -12,6 +12,13 @@ from transformers.utils.generic import ModelOutput
 
 from ..errors import EquiLMError
 from .configuration_vision import BackboneClass, EquiImageConfig
+
+# What each auto class builds, by the type of the configuration; the first that fits is taken.
+_MODELS: dict[BackboneClass, Any] = {
+    "AutoModelForImageClassification": transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    "AutoModel": transformers.MODEL_MAPPING,
+    "AutoBackbone": transformers.MODEL_FOR_BACKBONE_MAPPING,
+}
 
 
 def select_features(output: Any, images: Tensor, config: PreTrainedConfig | None) -> Tensor:
@@ -109,8 +116,7 @@ def backbone_class(backbone: nn.Module) -> BackboneClass | None:
     """The auto class of transformers that builds a model of exactly this type; None if there is none."""
     if not isinstance(backbone, PreTrainedModel):
         return None
-    for name in get_args(BackboneClass):
-        mapping = getattr(transformers, name)._model_mapping
+    for name, mapping in _MODELS.items():
         if type(backbone.config) in mapping:
             found = mapping[type(backbone.config)]
             if type(backbone) in (found if isinstance(found, tuple) else (found,)):
