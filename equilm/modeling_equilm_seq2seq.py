@@ -13,7 +13,7 @@ from ._compat import CACHE, cache_of, one_cache
 from ._modeling_base import EquiLMPreTrainedModel
 from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
 from ._seq2seq_encoder import OrbitEncoder, OrbitEncoderOutput, check_encoded
-from .configuration_equilm_seq2seq import EquiLMSeq2SeqConfig
+from .configuration_equilm import EquiLMSeq2SeqConfig
 from .errors import EquiLMError
 
 
