@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from .._factors import Factors
 from ..errors import EquiLMError
+from ..groups import Factors
 from ..words.axes import DemographicAxis
 from . import articles, pronouns
 from .boundaries import LEFT, RIGHT
