@@ -1,7 +1,7 @@
 """The gate: does a model keep P(gY|gX) = P(Y|X) on given prompts, and are their words covered?
 
-What `equilm check` measures: the gap of equation 4 on texts that the model itself samples, parity of the next word after
-neutral prompts, and which words of the prompts the table does not swap. Thresholds turn that into pass or fail.
+What `equilm check` measures: the gap of equation 4 on texts that the model itself samples, parity of the next word
+after neutral prompts, and which words of the prompts the table does not swap. Thresholds turn that into pass or fail.
 """
 
 import math
