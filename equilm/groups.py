@@ -1,4 +1,4 @@
-"""Finite groups: cyclic, dihedral and their products; elements are ``0 … order - 1``, and ``0`` is the identity."""
+"""Finite groups: cyclic, dihedral, products and the group of several axes; element ``0`` is the identity."""
 
 import math
 from abc import ABC, abstractmethod
@@ -211,7 +211,7 @@ def direct_product(*groups: Group) -> Group:
 
 
 class Factors:
-    """The distinct factors of some axes, in the order in which they first come up.
+    """The group of several axes: the product of the distinct factors they name, in the order of first mention.
 
     An axis has one factor, its own, or several: the words of a joint list are indexed by one member of each. The words
     of a list are numbered as *cells*, row-major: a list of shape ``(2, 3)`` has cells 0 to 5, and the last index runs
