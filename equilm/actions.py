@@ -13,6 +13,15 @@ from ._factors import Factors
 from .errors import EquiLMError
 from .groups import CyclicGroup, DihedralGroup, Group
 
+__all__ = [
+    "Action",
+    "LogitAction",
+    "PixelAction",
+    "RegularAction",
+    "TokenAction",
+    "TrivialAction",
+]
+
 
 class Action(Protocol):
     """How a group acts on a tensor: ``act(x, 0) == x`` and ``act(act(x, b), a) == act(x, group.compose(a, b))``."""
@@ -34,6 +43,7 @@ class TrivialAction:
     group: Group
 
     def act(self, x: Tensor, g: int) -> Tensor:
+        """``x`` itself."""
         return x
 
 
@@ -52,6 +62,7 @@ class PixelAction:
             raise EquiLMError(f"Pixels are moved by CyclicGroup(4) or DihedralGroup(4), got {self.group}.")
 
     def act(self, x: Tensor, g: int) -> Tensor:
+        """``g·x`` for images ``(..., height, width)``; quarter turns need square ones."""
         self.group.check_element(g)
         flip, turns = divmod(g, 4)  # flips are horizontal
         height, width = x.shape[-2:]
@@ -76,9 +87,11 @@ class RegularAction:
 
     @property
     def group(self) -> Group:
+        """The inner action's group."""
         return self.inner.group
 
     def act(self, x: Tensor, g: int) -> Tensor:
+        """``g·x`` for a stack of |G| features."""
         if x.shape[self.dim] != self.group.order:
             raise EquiLMError(
                 f"Dimension {self.dim} must be indexed by the {self.group.order} elements of {self.group}, "
@@ -96,9 +109,11 @@ class LogitAction:
 
     @property
     def group(self) -> Group:
+        """The group that acts on the token ids."""
         return self.tokens.group
 
     def act(self, x: Tensor, g: int) -> Tensor:
+        """``g·x`` for logits ``(..., V)``."""
         return self.tokens.act_on_logits(x, g)
 
 
