@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
 from .errors import EquiLMError
 from .groups import CyclicGroup, Group, ProductGroup
@@ -61,3 +62,17 @@ class Factors:
             parts = zip(own.items(), members, steps, strict=True)
             moved.append(sum((member + shifts[name]) % size * step for (name, size), member, step in parts))
         return tuple(moved)
+
+
+def written_factors(axis: Mapping[str, Any]) -> dict[str, int]:
+    """The factors of an axis as its JSON file has it, and a saved model's configuration."""
+    factors, words = {}, axis["words"][0]
+    for name in axis.get("axes") or [axis["name"]]:
+        factors[str(name)] = len(words)
+        words = words[0]
+    return factors
+
+
+def flat_words(entry: Sequence[Any]) -> tuple[str, ...]:
+    """The words of a list, row-major, as a JSON file has them: nested for a joint list."""
+    return tuple(word for part in entry for word in ((part,) if isinstance(part, str) else flat_words(part)))

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from ._coverage import Coverage
+from ._factors import flat_words
 from .actions import TokenAction
 from .errors import EquiLMError
 
@@ -80,7 +81,7 @@ def check_coverage(axes: Sequence[dict[str, Any]], coverage: Sequence[Coverage])
     Raises:
         EquiLMError: names the axis and what differs.
     """
-    listed = {(axis["name"], False, tuple(entry)) for axis in axes for entry in axis["words"]}
+    listed = {(axis["name"], False, flat_words(entry)) for axis in axes for entry in axis["words"]}
     listed |= {(axis["name"], True, (word,)) for axis in axes for word in axis["general_words"]}
     if differing := listed ^ {(row.axis, row.general, row.entry) for row in coverage}:
         axis_name, _, odd = min(differing)

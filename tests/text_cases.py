@@ -39,9 +39,66 @@ ACTIONS = {
 }
 
 GLUE = [
-    *["", " ", " ", " ", " ", "  ", "\n", "\n\n", "\t", "'s", "’", "-", "_", "__", "___", "____", "1", ".", ",", "(", "()"],
-    *["(s)", ")", "/", "//", "://", "@", "\\", "$", "${", "*", "\"", "\u0301", "\u00ad", "\u200d", "\ufe0f", "😀", "\x00"],
-    *["s/", "(wo)", "a ", "an ", "A ", "An ", "AN ", "a\n", "an _", "www.", ".com", "x", "of", " or ", "/home/", "C:\\"],
+    *[
+        "",
+        " ",
+        " ",
+        " ",
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        "\t",
+        "'s",
+        "’",
+        "-",
+        "_",
+        "__",
+        "___",
+        "____",
+        "1",
+        ".",
+        ",",
+        "(",
+        "()",
+    ],
+    *[
+        "(s)",
+        ")",
+        "/",
+        "//",
+        "://",
+        "@",
+        "\\",
+        "$",
+        "${",
+        "*",
+        '"',
+        "\u0301",
+        "\u00ad",
+        "\u200d",
+        "\ufe0f",
+        "😀",
+        "\x00",
+    ],
+    *[
+        "s/",
+        "(wo)",
+        "a ",
+        "an ",
+        "A ",
+        "An ",
+        "AN ",
+        "a\n",
+        "an _",
+        "www.",
+        ".com",
+        "x",
+        "of",
+        " or ",
+        "/home/",
+        "C:\\",
+    ],
     *["people", " of the ", "his ", "her ", "him ", "hers", "His ", "HER ", "\ud800"],
 ]
 CASES = [str, str.lower, str.upper, str.title, str.capitalize, str.swapcase]
@@ -49,9 +106,7 @@ CASES = [str, str.lower, str.upper, str.title, str.capitalize, str.swapcase]
 
 def words(action: TextAction) -> list[str]:
     """Words, phrases and their pieces, modifiers and pronouns."""
-    phrases = [
-        phrase for axis in action.axes for entry in (*axis.words, *axis.modifiers) for phrase in entry
-    ]
+    phrases = [phrase for axis in action.axes for entry in (*axis.words, *axis.modifiers) for phrase in entry]
     return [*phrases, *(word for phrase in phrases for word in phrase.split()), "his", "him", "her", "hers"]
 
 

@@ -4,8 +4,8 @@ import re
 import unicodedata
 
 # A vowel that is not spoken as one (European, one-armed, Ukrainian, user), and an h that is not spoken at all.
-_CONSONANT = re.compile(r"(?:eu|ewe|on(?:e|ce)\b|uni(?![dnm])|us[aeu]|uk|ug|uru|ut[aei]|ubi)", re.I)
-_SILENT_H = re.compile(r"(?:hours?\b|hourly|honest|hono|heir)", re.I)
+_CONSONANT = re.compile(r"(?:eu|ewe|on(?:e|ce)\b|uni(?![dnm])|us[aeu]|uk|ug|uru|ut[aei]|ubi)", re.IGNORECASE)
+_SILENT_H = re.compile(r"(?:hours?\b|hourly|honest|hono|heir)", re.IGNORECASE)
 _SPELLED_AS_VOWELS = "AEFHILMNORSX"  # an LGBT person, an HR officer
 _VOWELS = "aeiou"
 

@@ -16,7 +16,7 @@ LEFT = rf"(?:(?<!{_WORD})|(?<=_)(?<!{_WORD}_)|(?<=__)(?<!{_WORD}__)|(?<=___)(?<!
 RIGHT = rf"(?=_{{0,3}}(?!{_WORD}))"
 BEFORE = 4  # the characters that LEFT looks at
 
-_SPLIT_WORD = re.compile(r"(?:(?:^|\W)(?:s|wo|fe)/|\((?:s|wo|fe)\))$", re.I)  # s/he, (wo)man
+_SPLIT_WORD = re.compile(r"(?:(?:^|\W)(?:s|wo|fe)/|\((?:s|wo|fe)\))$", re.IGNORECASE)  # s/he, (wo)man
 _ADDRESS = re.compile(
     r"://|^\W*www\.|[\w.+-]@\w"  # URLs, e-mail
     r"|^\W*(?:[a-z0-9-]+\.)+[a-z]{2,}/"  # example.com/he
@@ -65,4 +65,3 @@ def _is_emphasis(left: str, right: str) -> bool:
     if opening and not re.search(rf"(?<![\s_])_{{{opening}}}(?!{_WORD})", right.split("\n\n")[0]):
         return False
     return not closing or bool(re.search(rf"(?<!{_WORD})_{{{closing}}}(?![\s_])", left.split("\n\n")[-1]))
-

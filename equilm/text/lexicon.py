@@ -117,9 +117,7 @@ class Lexicon:
         forms = {form for word in axis.before for (form,) in written_forms([word])}
         return forms.union(*(self.places[form].form for form in forms if form in self.places))
 
-    def _compile(
-        self, words: Sequence[str], conditional: dict[str, set[str]], slots: Sequence[str]
-    ) -> re.Pattern[str]:
+    def _compile(self, words: Sequence[str], conditional: dict[str, set[str]], slots: Sequence[str]) -> re.Pattern[str]:
         alternatives = [self._alternatives(words)] if words else []
         for followers in {frozenset(forms) for forms in conditional.values()}:
             own = [word for word, forms in conditional.items() if forms == followers]

@@ -99,7 +99,7 @@ _TITLES = _words("""
     minister ambassador commander chief head leader treasurer professor chancellor senator prince princess emperor
     empress duke duchess saint knight executor trustee champion
 """)
-_TELLING = _words("tell tells told telling inform informed remind reminded assure assured warn warned convince convinced")
+_TELLING = _words("tell tells told telling inform informed remind reminded assure assured warn warned convinced")
 # Verbs and prepositions before a back that is part of a body.
 _BODY = _words("""
     turn turned turns turning hurt broke broken break injure injured arch arched arching scratch scratched rub rubbed
@@ -112,10 +112,12 @@ _NAMING = _words("""
     proclaimed label labeled labelled brand branded christen christened
 """)
 _GIVING = _words("""
-    give gives gave given giving offer offers offered offering cost costs costing pay pays paid paying owe owes owed lend
-    lends lent loan loaned award awarded awards awarding grant grants granted granting earn earns earned earning hand
+    give gives gave given giving offer offers offered offering cost costs costing pay pays paid paying owe owes owed
+    lend lends lent loan loaned award awarded awards awarding grant grants granted granting earn earns earned earning hand
     handed hands teach teaches taught teaching bring brings brought promise promised promises bet wish wished
-    buy bought deny denied wish wishes wishing take takes took taken bear bears bore borne secure secured securing procure procured allow allowed enable enabled
+    buy bought deny denied wish wishes wishing take takes took taken
+    bear bears bore borne secure secured securing procure procured
+    allow allowed enable enabled
     permit permitted guarantee guaranteed cause caused do did does make made get got
 """)
 # What is given: after *gave her* these are a second object.
@@ -145,7 +147,7 @@ _PREPOSITIONS = _words("of in on at by for from with without about against to in
 
 _NEXT = re.compile(r"\s*[*_]*(?P<mark>[^\w\s])?[*_]*(?P<word>[^\W_]+(?:[-'’][^\W_]+)*)?")
 _LAST = re.compile(r"([^\W_]+(?:[-'’][^\W_]+)*)\W*$")
-_ALTERNATIVE = re.compile(r"\s*(?:/|,?\s*(?:and/)?or\s)\s*her\b", re.I)  # his or her, him/her
+_ALTERNATIVE = re.compile(r"\s*(?:/|,?\s*(?:and/)?or\s)\s*her\b", re.IGNORECASE)  # his or her, him/her
 _OPENING = "\"“‘'`<[$£€#"
 
 

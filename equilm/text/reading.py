@@ -33,7 +33,7 @@ class Reading(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A place in a text, how the view shows it, and its images; for a pronoun the two that its class decides between."""
+    """A place in a text, how the view shows it, and its images, which for a pronoun its class decides."""
 
     start: int
     end: int

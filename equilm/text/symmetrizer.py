@@ -69,9 +69,7 @@ class TextSymmetrizer:
         ([[' became king.', ' became a husband.', ' became a husband.']], [[0, 1, 1]])
     """
 
-    def __init__(
-        self, axes: AxisLike | Sequence[AxisLike], seed: int | None = None, *, pronouns: Pronouns = "rules"
-    ):
+    def __init__(self, axes: AxisLike | Sequence[AxisLike], seed: int | None = None, *, pronouns: Pronouns = "rules"):
         self.action = TextAction(axes, pronouns)
         self._random = Random(seed)
 

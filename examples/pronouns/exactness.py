@@ -24,7 +24,29 @@ RACE3 = DemographicAxis("race", [("Black", "White", "Asian"), ("old cab", "yello
 NAMES = DemographicAxis("names", [[["Jamal", "Greg"], ["Lakisha", "Emily"]]], axes=("gender", "race"))
 NAMES3 = DemographicAxis("names", [[["Jamal", "Greg", "Wei"], ["Lakisha", "Emily", "Mei"]]], axes=("gender", "race"))
 GLUE = [
-    *["", " ", " ", " ", " ", "  ", "\n", "\n\n", "'s", "’", "-", "_", "__", "___", "1", ".", ",", "(", "(s)", ")", "/"],
+    *[
+        "",
+        " ",
+        " ",
+        " ",
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        "'s",
+        "’",
+        "-",
+        "_",
+        "__",
+        "___",
+        "1",
+        ".",
+        ",",
+        "(",
+        "(s)",
+        ")",
+        "/",
+    ],
     *["//", "://", "@", "\\", "$", "*", '"', "\u0301", "\u00ad", "\u200d", "😀", "s/", "a ", "an ", "A ", "An ", "AN "],
     *["www.", ".com", "x", " of the ", " or ", "/home/", "people", "king", "\ud800", "ß", "saw ", " and "],
 ]

@@ -3,14 +3,13 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from text_cases import ACTIONS, GENDER, NAMES, hashing, texts
 
 from equilm.errors import EquiLMError
 from equilm.groups import CyclicGroup, ProductGroup
 from equilm.text import TextAction, TextSymmetrizer
 from equilm.text.pronouns import LEFT_CONTEXT, RIGHT_CONTEXT, SLOTS, swapped
 from equilm.words.axes import DemographicAxis
-
-from text_cases import ACTIONS, GENDER, NAMES, hashing, texts
 
 FAMILY = DemographicAxis("gender", [("man", "woman"), ("he", "she"), ("husband", "wife"), ("himself", "herself")])
 
@@ -71,7 +70,10 @@ def test_each_class_is_an_involution() -> None:
         ("Each brings his or her book.", "Each brings her or his book."),
         ("Give it to him or her.", "Give it to her or him."),
         ("That is his/her choice, not him/her.", "That is her/his choice, not her/him."),
-        ("A friend of his told him that her own mother let her go.", "A friend of hers told her that his own mother let him go."),
+        (
+            "A friend of his let her go to her own mother.",
+            "A friend of hers let him go to his own mother.",
+        ),
         ("Her, _his_ book and *hers*.", "Him, _her_ book and *his*."),
         ("def her(self): his.name = http://x.com/her her@x.com hIm", None),
         ("Heather, this, hershey, his2 and him_x stay.", None),
