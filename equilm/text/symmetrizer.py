@@ -42,9 +42,9 @@ class TextSymmetrizer:
 
     *Where prompt and continuation meet.* X and Y are joined as they are, so gY means
     `TextAction.act_on_continuation`: a word that the prompt has begun stays as the generator ends it, and all words
-    that begin in the continuation are swapped. Where no word crosses the boundary, X + Y = g⁻¹(gX + Y'), but for a
-    pronoun at the end of X whose place only Y tells. A generator
-    that strips the space before its continuation should put it back, or be wrapped with ``continues=False``.
+    that begin in the continuation are swapped. X + Y = g⁻¹(gX + Y') where no word crosses the boundary, and X does not
+    end in an article or a pronoun that agrees with what follows. A generator that strips the space before its
+    continuation should put it back, or be wrapped with ``continues=False``.
 
     *Same seed, same text.* The draw is g = u·k, where k takes X to the first text of its orbit and u follows the seed.
     So with one seed X and hX are sent as the same text, and if the generator answers it the same way, its answers
