@@ -88,6 +88,20 @@ def unmapped_sequences(coverage: Sequence[Coverage]) -> tuple[tuple[int, ...], .
     return tuple(ids for ids in sequences if ids and ids not in swapped)
 
 
+def written_factors(axis: Mapping[str, Any]) -> dict[str, int]:
+    """The factors of an axis as its JSON file has it, and a saved model's configuration."""
+    factors, words = {}, axis["words"][0]
+    for name in axis.get("axes") or [axis["name"]]:
+        factors[str(name)] = len(words)
+        words = words[0]
+    return factors
+
+
+def flat_words(entry: Sequence[Any]) -> tuple[str, ...]:
+    """The words of a list, row-major, as a JSON file has them: nested for a joint list."""
+    return tuple(word for part in entry for word in ((part,) if isinstance(part, str) else flat_words(part)))
+
+
 def check_table(model: PreTrainedModel, action: TokenAction) -> None:
     """Refuse a table for a vocabulary of another size than the model's.
 
@@ -160,7 +174,7 @@ def check_coverage(axes: Sequence[dict[str, Any]], coverage: Sequence[Coverage])
     Raises:
         EquiLMError: names the axis and what differs.
     """
-    listed = {(axis["name"], False, tuple(entry)) for axis in axes for entry in axis["words"]}
+    listed = {(axis["name"], False, flat_words(entry)) for axis in axes for entry in axis["words"]}
     listed |= {(axis["name"], True, (word,)) for axis in axes for word in axis["general_words"]}
     if differing := listed ^ {(row.axis, row.general, row.entry) for row in coverage}:
         axis_name, _, odd = min(differing)
