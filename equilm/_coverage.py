@@ -1,6 +1,6 @@
 """Which words a tokenizer has as single tokens, and the token lists that follow from that."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,18 @@ def token_cycles(axes: Iterable[str], coverage: Sequence[Coverage]) -> tuple[tup
     """
     rows = [row for row in coverage if row.mapped and not row.general]
     return tuple(tuple(tuple(ids[0] for ids in row.token_ids) for row in rows if row.axis == axis) for axis in axes)
+
+
+def axis_factors(axis: Mapping[str, Any]) -> dict[str, int]:
+    """The factors of the group that move an axis's words, with their sizes: its own, or those of a joint list.
+
+    Args:
+        axis: an axis as `DemographicAxis.to_dict` writes it; the lists of a joint one are nested.
+    """
+    factors, words = {}, axis["words"][0]
+    for name in axis.get("axes") or [axis["name"]]:
+        factors[name], words = len(words), words[0]
+    return factors
 
 
 def general_token_ids(coverage: Iterable[Coverage]) -> tuple[int, ...]:

@@ -80,7 +80,7 @@ def check_coverage(axes: Sequence[dict[str, Any]], coverage: Sequence[Coverage])
     Raises:
         EquiLMError: names the axis and what differs.
     """
-    listed = {(axis["name"], False, tuple(entry)) for axis in axes for entry in axis["words"]}
+    listed = {(axis["name"], False, _flat(entry)) for axis in axes for entry in axis["words"]}
     listed |= {(axis["name"], True, (word,)) for axis in axes for word in axis["general_words"]}
     if differing := listed ^ {(row.axis, row.general, row.entry) for row in coverage}:
         axis, _, entry = min(differing)
@@ -99,3 +99,8 @@ def check_coverage(axes: Sequence[dict[str, Any]], coverage: Sequence[Coverage])
                 f"{[list(ids) for ids in row.token_ids]} and the reason {row.reason!r}, which contradict one another. "
                 f"{_REMEDY}"
             )
+
+
+def _flat(entry: Any) -> tuple[str, ...]:
+    """The words of a list in order; a joint list is nested."""
+    return (entry,) if isinstance(entry, str) else tuple(word for part in entry for word in _flat(part))

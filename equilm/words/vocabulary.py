@@ -61,13 +61,13 @@ class VocabularyAction(TokenAction):
             raise EquiLMError(f"unmappable must be 'raise' or 'skip', got {unmappable!r}.")
         loaded = load_axes(axes)
         size = _checked_size(tokenizer, vocab_size)
-        coverage = cover_axes(
-            loaded, tokenizer, unmarked_lower=unmarked_lower, max_piece_share=max_piece_share
-        )
+        coverage = cover_axes(loaded, tokenizer, unmarked_lower=unmarked_lower, max_piece_share=max_piece_share)
         for axis in loaded:
             _check_mapped(axis, coverage, tokenizer, unmappable)
         cycles = token_cycles((axis.name for axis in loaded), coverage)
-        action = TokenAction.from_cycles(cycles, size, general_token_ids(coverage))
+        action = TokenAction.from_cycles(
+            cycles, size, general_token_ids(coverage), factors=[axis.factors for axis in loaded]
+        )
         action.check()
         return cls(action.group, action.permutation, action.general_ids, axes=loaded, coverage=coverage)
 

@@ -35,7 +35,9 @@ from equilm.loading import load_base, load_offline_model
 from equilm.metrics import load_wikitext
 from equilm.words import DemographicAxis, VocabularyAction
 
-Classes = Callable[[Tensor, Tensor], Tensor]  # ids (T,), fair logits (T, V) -> bool (T,): is a pronoun that follows no determiner?
+Classes = Callable[
+    [Tensor, Tensor], Tensor
+]  # ids (T,), fair logits (T, V) -> bool (T,): is a pronoun that follows no determiner?
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Candidate:
         """The fair logits, shape ``(T, V)``, after each of the ids, shape ``(T,)``."""
         after = torch.zeros(len(ids), dtype=torch.long)
         for _ in range(self.passes + 1):
-            before = torch.cat([torch.zeros(1, dtype=torch.long), after[:-1]])  # the class of the slot a token stands in
+            before = torch.cat(
+                [torch.zeros(1, dtype=torch.long), after[:-1]]
+            )  # the class of the slot a token stands in
             rows = torch.stack([self.tables[before, g, ids] for g in (0, 1)])  # (2, T)
             raw = model(input_ids=rows).logits.float()  # (2, T, V)
             fair = (raw[0] + raw[1].gather(-1, self.tables[after, 1])) / 2  # (T, V)
@@ -153,7 +157,9 @@ def _ratios(base: Any, tokenizer: Any, candidate: Candidate | None) -> dict[str,
 
 
 def _print_ratios(ratios: dict[str, dict[str, list[float]]]) -> None:
-    print("| table | log(his : her) after men / women | right | right where plain is | log(him : her) after men / women | right |")
+    print(
+        "| table | log(his : her) after men / women | right | right where plain is | log(him : her) after men / women | right |"
+    )
     print("|---|---|---|---|---|---|")
     plain = _right(ratios["plain"], "his")
     for name, found in ratios.items():
@@ -183,7 +189,11 @@ def _print_perplexities(
     for block in tqdm(blocks, desc="Perplexity", unit="block"):
         for name in sums:
             start = perf_counter()
-            logits = base(input_ids=block[None]).logits[0].float() if name == "plain" else candidates[name].logits(base, block)
+            logits = (
+                base(input_ids=block[None]).logits[0].float()
+                if name == "plain"
+                else candidates[name].logits(base, block)
+            )
             seconds[name] += perf_counter() - start
             sums[name] += float(torch.nn.functional.cross_entropy(logits[:-1], block[1:]))
     print(f"\n{len(blocks)} blocks of 1024 tokens\n| table | perplexity | change | seconds |\n|---|---|---|---|")
