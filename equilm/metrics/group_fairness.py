@@ -215,7 +215,7 @@ def _own_action(
     if not own:
         raise EquiLMError("The model's config names no axes, so its words are unknown. Build it with from_base.")
     action = VocabularyAction.from_axes(own, tokenizer, vocab_size=size, unmappable="skip")
-    if [[list(ids) for ids in lists] for lists in action.cycles] != model.config.cycles:
+    if action.cycles != model.config.token_cycles():
         raise EquiLMError(
             f"The tokenizer {tokenizer.name_or_path!r} does not give the token ids that the model was built with. "
             "Pass the model's own tokenizer."

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from ..errors import EquiLMError
 
-MetricName = Literal["regard", "perplexity", "group_fairness"]
+MetricName = Literal["regard", "perplexity", "group_fairness", "invariance"]
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -14,7 +14,7 @@ def load_metric(name: MetricName, config_name: str | None = None, **kwargs: Any)
     """A metric of this package as a module of `evaluate`, without the Hub.
 
     Args:
-        name: "regard", "perplexity" or "group_fairness".
+        name: "regard", "perplexity", "group_fairness" or "invariance".
         config_name: one of the module's configurations; only regard has several.
         kwargs: what ``evaluate.load`` takes.
 

@@ -8,9 +8,7 @@ import evaluate
 
 from equilm import EquiLMError
 from equilm.loading import resolve_model
-from equilm.metrics import CITATION
-from equilm.metrics.group_fairness import group_fairness
-from equilm.metrics.text_lists import check_text_lists
+from equilm.metrics import CITATION, check_text_lists, group_fairness
 
 _DESCRIPTION = """\
 Group-theoretic fairness: by how much a generator of texts misses P(gY|gX) = P(Y|X), where g swaps the words of

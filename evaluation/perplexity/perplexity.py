@@ -8,10 +8,7 @@ import evaluate
 
 from equilm import EquiLMError
 from equilm.loading import resolve_model
-from equilm.metrics import CITATION
-from equilm.metrics.perplexity import perplexity
-from equilm.metrics.text_lists import check_text_lists
-from equilm.metrics.wikitext import load_wikitext
+from equilm.metrics import CITATION, check_text_lists, load_wikitext, perplexity
 
 _DESCRIPTION = """\
 Perplexity of a causal language model on a text: exp of the mean negative log-likelihood of its tokens, words and bytes,

@@ -8,10 +8,7 @@ import evaluate
 import numpy as np
 
 from equilm import EquiLMError
-from equilm.metrics.regard import mask_group, regard
-from equilm.metrics.regard_classifier import LABELS, RegardClassifier
-from equilm.metrics.regard_loading import load_classifier
-from equilm.metrics.text_lists import check_text_lists
+from equilm.metrics import LABELS, RegardClassifier, check_text_lists, load_classifier, mask_group, regard
 
 CONFIGS = {"default": ("data",), "compare": ("data", "references"), "groups": ("data", "groups")}
 AGGREGATIONS = {"average": ("average", np.mean), "maximum": ("max", np.max)}

@@ -4,7 +4,7 @@ Sizes, rates and dropout were chosen with LSTMs of seed 0 on a split like add_ju
 alone (`development.py`); those of `GROUP_TRAINING` were not searched for.
 """
 
-from equilm.scan.training import Recipe
+from equilm.scan import Recipe
 
 # The paper: 200,000 iterations of one sentence at learning rate 1e-4, dropout 0.1.
 PRETRAINING = Recipe(sentences=600_000, batch_size=32, learning_rate=1e-3)

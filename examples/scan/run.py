@@ -28,8 +28,7 @@ from development import development_split
 from recipes import EQUI_TUNING, GROUP_TRAINING, PRETRAINING, PRETRAINING_DROPOUT
 from tqdm.auto import tqdm
 
-from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanConfig, ScanSeq2Seq, load_split
-from equilm.scan.modeling_scan import ScanPreTrainedModel
+from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanConfig, ScanPreTrainedModel, ScanSeq2Seq, load_split
 from equilm.scan.training import Recipe, check_seed, fit, validation_split
 
 TASKS = ("add_jump", "around_right")

@@ -17,9 +17,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from equilm.actions import TokenAction
 from equilm.errors import EquiLMError
 from equilm.groups import CyclicGroup, ProductGroup
+from equilm.words import Coverage
 from equilm.words.axes import BUILT_IN_AXES, DemographicAxis
-from equilm.words.surface_forms import surface_forms
-from equilm.words.vocabulary import Coverage, VocabularyAction, cover_axes, coverage_table
+from equilm.words.surface_forms import cover_axes, surface_forms
+from equilm.words.vocabulary import VocabularyAction, coverage_table
 
 GPT2 = Path(__file__).resolve().parents[3] / "shared" / "data" / "gpt2-tokenizer"
 GENDER = DemographicAxis("gender", [("man", "woman"), ("he", "she")], ["he", "her"])
