@@ -1,6 +1,6 @@
 """Which words a tokenizer has as single tokens, the token lists that follow, and checks that they fit the model."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,18 @@ def token_cycles(axes: Iterable[str], coverage: Sequence[Coverage]) -> tuple[tup
     return tuple(tuple(tuple(ids[0] for ids in row.token_ids) for row in rows if row.axis == axis) for axis in axes)
 
 
+def axis_factors(axis: Mapping[str, Any]) -> dict[str, int]:
+    """The factors of the group that move an axis's words, with their sizes: its own, or those of a joint list.
+
+    Args:
+        axis: an axis as `DemographicAxis.to_dict` writes it; the lists of a joint one are nested.
+    """
+    factors, words = {}, axis["words"][0]
+    for name in axis.get("axes") or [axis["name"]]:
+        factors[name], words = len(words), words[0]
+    return factors
+
+
 def general_token_ids(coverage: Iterable[Coverage]) -> tuple[int, ...]:
     """The token ids of R-EquiLM's general words, ascending."""
     return tuple(sorted({ids[0] for row in coverage if row.general and row.mapped for ids in row.token_ids}))
@@ -86,6 +98,11 @@ def unmapped_sequences(coverage: Sequence[Coverage]) -> tuple[tuple[int, ...], .
     swapped = {ids for row in rows if row.mapped for ids in row.token_ids}
     sequences = {ids: None for row in rows if not row.mapped for ids in row.token_ids}  # a set that keeps its order
     return tuple(ids for ids in sequences if ids and ids not in swapped)
+
+
+def flat_words(entry: Sequence[Any]) -> tuple[str, ...]:
+    """The words of a list, row-major, as a JSON file has them: nested for a joint list."""
+    return tuple(word for part in entry for word in ((part,) if isinstance(part, str) else flat_words(part)))
 
 
 def check_table(model: PreTrainedModel, action: TokenAction) -> None:
@@ -160,7 +177,7 @@ def check_coverage(axes: Sequence[dict[str, Any]], coverage: Sequence[Coverage])
     Raises:
         EquiLMError: names the axis and what differs.
     """
-    listed = {(axis["name"], False, tuple(entry)) for axis in axes for entry in axis["words"]}
+    listed = {(axis["name"], False, flat_words(entry)) for axis in axes for entry in axis["words"]}
     listed |= {(axis["name"], True, (word,)) for axis in axes for word in axis["general_words"]}
     if differing := listed ^ {(row.axis, row.general, row.entry) for row in coverage}:
         axis_name, _, odd = min(differing)

@@ -9,9 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ._factors import Factors
 from .errors import EquiLMError
-from .groups import CyclicGroup, DihedralGroup, Group
+from .groups import CyclicGroup, DihedralGroup, Factors, Group
 
 __all__ = [
     "Action",

@@ -6,7 +6,7 @@ from typing import Any, cast
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from ._coverage import Coverage, check_coverage, general_token_ids, token_cycles
+from ._coverage import Coverage, axis_factors, check_coverage, general_token_ids, token_cycles
 from .actions import TokenAction
 from .errors import EquiLMError
 
@@ -112,7 +112,8 @@ class EquiLMConfig(PreTrainedConfig):
                 "EquiLMForCausalLM.from_base(model, tokenizer, axes=...), which maps the words to tokens."
             )
         vocab_size = self.get_text_config().vocab_size
-        action = TokenAction.from_cycles(self.token_cycles(), vocab_size, self.token_general_ids())
+        factors = None if self.coverage is None else [axis_factors(axis) for axis in self.axes or ()]
+        action = TokenAction.from_cycles(self.token_cycles(), vocab_size, self.token_general_ids(), factors)
         if not self.relaxed:
             return action
         relaxed = action.relaxed()

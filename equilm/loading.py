@@ -120,7 +120,7 @@ def _check_kind(name: str, config: Any, auto_class: Any) -> None:
 def load_wrapped(
     name: str | None, axes: Sequence[str] | None = None, relaxed: bool = False
 ) -> tuple[Any, PreTrainedTokenizerBase]:
-    """An `EquiLMForCausalLM` and its tokenizer by name: a base model is wrapped now, a saved wrapped model loads as it is.
+    """An `EquiLMForCausalLM` and its tokenizer by name: a base model is wrapped now, a wrapped one loads as it is.
 
     Args:
         name: a Hub id or folder; None loads the offline model.

@@ -28,6 +28,7 @@ ATTRIBUTES: dict[str, Any] = {
     "_init_weights": PreTrainedModel,
     "_is_stateful": PreTrainedModel,
     "_modules": torch.nn.Module(),
+    "_prepare_cache_for_generation": GenerationMixin,
     "_prepare_inputs": Trainer,
     "_supports_attention_backend": PreTrainedModel,
     "_supports_flash_attn": PreTrainedModel,

@@ -1,4 +1,4 @@
-"""The group's action on text: swaps words, phrases and pronouns, keeps their case, and leaves all else byte for byte."""
+"""The group's action on text: swaps words, phrases and pronouns, keeps their case, leaves all else byte for byte."""
 
 from collections.abc import Sequence
 from functools import lru_cache

@@ -27,18 +27,21 @@ _ADDRESS = re.compile(
 _PLURAL = ("(s)", "(es)")
 
 
-def is_plain_word(view: str, start: int, end: int) -> bool:
+def is_plain_word(view: str, article: int, start: int, end: int) -> bool:
     """Whether the word at ``view[start:end]`` is one of the text's language, which a swap may change.
 
     Args:
         view: the canonical view of a text.
-        start: where the word, or its article, begins.
-        end: where the word ends.
+        article: where the word's article begins; without one, where the word does.
+        start: where the word begins.
+        end: where it ends.
     """
     before, after = view[start - 1 : start] if start else "", view[end : end + 1]
-    if (not before or before.isspace()) and (not after or after.isspace()):
+    if article == start and (not before or before.isspace()) and (not after or after.isspace()):
         return True  # by far the most
     left, right = view[max(0, start - REACH) : start], view[end : end + REACH]
+    if article < start and not _is_emphasis(view[max(0, article - REACH) : article], view[article:end] + right):
+        return False
     return _is_emphasis(left, right) and not _is_name(left, right, view[start:end])
 
 

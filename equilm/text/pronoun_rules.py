@@ -68,6 +68,10 @@ _BARE_VERBS = _words("""
     afford adjust accomplish complete attain cope study graduate
 """)
 
+_VERB_NOUNS = _words("""
+    look talk need try stay sleep drink cry laugh smile dance run walk move stand fall rise stop start finish win act
+    deal escape break pass change call show shoot fight travel worry build cook return hold face gain
+""")
 _LET = _words("let lets letting")
 _CAUSE = _words("make makes made making help helps helped helping have having bid bade dare")
 _HAVE = _words("have has had having get gets got getting make made want wants wanted")
@@ -99,9 +103,7 @@ _TITLES = _words("""
     minister ambassador commander chief head leader treasurer professor chancellor senator prince princess emperor
     empress duke duchess saint knight executor trustee champion
 """)
-_TELLING = _words(
-    "tell tells told telling inform informed remind reminded assure assured warn warned convince convinced"
-)
+_TELLING = _words("tell tells told telling inform informed remind reminded assure assured warn warned convinced")
 # Verbs and prepositions before a back that is part of a body.
 _BODY = _words("""
     turn turned turns turning hurt broke broken break injure injured arch arched arching scratch scratched rub rubbed
@@ -114,10 +116,13 @@ _NAMING = _words("""
     proclaimed label labeled labelled brand branded christen christened
 """)
 _GIVING = _words("""
-    give gives gave given giving offer offers offered offering cost costs costing pay pays paid paying owe owes owed lend
-    lends lent loan loaned award awarded awards awarding grant grants granted granting earn earns earned earning hand
+    give gives gave given giving offer offers offered offering cost costs costing pay pays paid paying owe owes owed
+    lend lends lent loan loaned award awarded awards awarding grant grants granted granting earn earns earned earning
+    hand
     handed hands teach teaches taught teaching bring brings brought promise promised promises bet wish wished
-    buy bought deny denied wish wishes wishing take takes took taken bear bears bore borne secure secured securing procure procured allow allowed enable enabled
+    buy bought deny denied wish wishes wishing take takes took taken
+    bear bears bore borne secure secured securing procure procured
+    allow allowed enable enabled
     permit permitted guarantee guaranteed cause caused do did does make made get got
 """)
 # What is given: after *gave her* these are a second object.
@@ -215,6 +220,8 @@ def _before_word(previous: str, written: str, rest: str) -> bool:
     if word.endswith("ed") and _next(rest).word.lower() in _OBJECTS:
         return False
     if previous in _GIVING and (word in _GIFTS or word.isdigit()):
+        return False
+    if previous in _SENSE and word in _BARE_VERBS - _VERB_NOUNS:
         return False
     if word.endswith("ing") and word not in _ING_NOUNS and previous in _SENSE:
         return False

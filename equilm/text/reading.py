@@ -33,11 +33,12 @@ class Reading(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A place in a text, how the view shows it, and its images; for a pronoun the two that its class decides between."""
+    """A place in a text, how the view shows it, and its images, which for a pronoun its class decides."""
 
     start: int
     end: int
     shown: str
+    word: int  # where the word begins in what is shown, after its article
     images: tuple[str, ...]
     pronoun: str
 
@@ -65,7 +66,7 @@ def read(lexicon: Lexicon, judge: PronounJudge, text: str, prompt: str = "", pro
     for place in places:
         start, end = place.start + ahead, place.start + ahead + len(place.shown)
         ahead = end - place.end
-        if not is_plain_word(view, start, end):
+        if not is_plain_word(view, start, start + place.word, end):
             continue
         pieces.append(text[kept : place.start])
         kept = place.end
@@ -80,6 +81,6 @@ def read(lexicon: Lexicon, judge: PronounJudge, text: str, prompt: str = "", pro
 def _place(lexicon: Lexicon, match: re.Match[str]) -> _Place:
     groups = match.groupdict()
     if pronoun := groups.get("slot"):
-        return _Place(*match.span(), SHOWN[pronoun], (), pronoun)
-    shown, images = lexicon.look_up(groups.get("article") or "", groups.get("gap") or "", groups["word"])
-    return _Place(*match.span(), shown, images, "")
+        return _Place(*match.span(), SHOWN[pronoun], 0, (), pronoun)
+    shown, word, images = lexicon.look_up(groups.get("article") or "", groups.get("gap") or "", groups["word"])
+    return _Place(*match.span(), shown, word, images, "")

@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from .._factors import Factors
 from ..errors import EquiLMError
+from ..groups import Factors
 from . import axis_checks as checks
 
 BUILT_IN_AXES = (

@@ -1,6 +1,6 @@
 """Surface forms: how the words of a list are written in text, and which of these forms a tokenizer can carry."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -8,13 +8,15 @@ from transformers import PreTrainedTokenizerBase
 
 from .._coverage import Coverage
 from .axes import AxisLike, load_axes
-from .word_pieces import MAX_PIECE_SHARE, PieceCounter
+from .word_pieces import MAX_PIECE_SHARE, PieceCounter, Pieces
 
 # What stands before a word here is a sign that no tokenizer merges with the text after it, as some do with whole words.
 _ANCHOR = "#"
 # A letter that hardly a vocabulary holds: its last token is the unknown token, declared or not, or else a byte.
 _RARE_LETTER = "\U0002a6d6"
 _UNMARKED = ("unmarked", "unmarked_newline")
+# What stands before a word in the forms that do not follow a space.
+_TEXT_BEFORE = {"start": "", "newline": f"{_ANCHOR}\n", "unmarked": "", "unmarked_newline": f"{_ANCHOR}\n"}
 
 
 class SurfaceForm(NamedTuple):
@@ -131,20 +133,20 @@ def cover_axes(
     """
     loaded = load_axes(axes)
     speller = Speller(tokenizer)
-    swaps = [form.words for axis in loaded for entry in axis.words for form in surface_forms(entry)]
-    limit = None if max_piece_share is None else (PieceCounter(tokenizer, swaps), max_piece_share)
+    counter = _counter(tokenizer, (entry for axis in loaded for entry in axis.words))
+    limit = 1.0 if max_piece_share is None else max_piece_share
     used: dict[int, str] = {}  # token id to the word it stands for
     rows: list[Coverage] = []
     for axis in loaded:
         for entry in axis.words:
-            for form, row in _cover(axis.name, tuple(entry), speller, used, unmarked_lower):
-                if row.mapped and limit and (reason := _cut_reason(form, row, speller, *limit)):
+            for row in _cover(axis.name, tuple(entry), speller, used, unmarked_lower):
+                if row.mapped and limit < 1 and (reason := _cut_reason(row, speller, counter, limit)):
                     row = replace(row, mapped=False, reason=reason)
                 rows.append(row)
                 if row.mapped:
                     used.update((ids[0], word) for ids, word in zip(row.token_ids, row.words, strict=True))
         for word in axis.general_words:
-            rows += [row for _, row in _cover(axis.name, (word,), speller, {}, unmarked_lower, general=True)]
+            rows += _cover(axis.name, (word,), speller, {}, unmarked_lower, general=True)
     return tuple(rows)
 
 
@@ -155,7 +157,7 @@ def _cover(
     used: dict[int, str],
     unmarked_lower: bool,
     general: bool = False,
-) -> Iterator[tuple[SurfaceForm, Coverage]]:
+) -> Iterator[Coverage]:
     seen = set()
     for form in surface_forms(entry, unmarked_lower):
         spelled = [speller.spell(word, form) for word in form.words]
@@ -164,20 +166,39 @@ def _cover(
             continue  # a tokenizer without case, or one that marks the start of a text like a space
         seen.add(token_ids)
         reason = "; ".join(filter(None, (problem for _, problem in spelled))) or _clash(form, token_ids, speller, used)
-        yield form, Coverage(axis, entry, form.words, form.variant, token_ids, not reason, reason, general)
+        yield Coverage(axis, entry, form.words, form.variant, token_ids, not reason, reason, general)
 
 
-def _cut_reason(form: SurfaceForm, row: Coverage, speller: Speller, counter: PieceCounter, limit: float) -> str:
+def longer_words(
+    coverage: Sequence[Coverage], tokenizer: PreTrainedTokenizerBase
+) -> list[tuple[Coverage, list[Pieces]]]:
+    """For each form that is swapped, the common English words that its tokens are pieces of too.
+
+    Args:
+        coverage: the rows of `cover_axes` or of an action.
+        tokenizer: the tokenizer they were made with.
+    """
+    counter = _counter(tokenizer, (row.entry for row in coverage if not row.general))
+    return [(row, _pieces(row, counter)) for row in coverage if row.mapped and not row.general]
+
+
+def _counter(tokenizer: PreTrainedTokenizerBase, entries: Iterable[Sequence[str]]) -> PieceCounter:
+    return PieceCounter(tokenizer, [form.words for entry in entries for form in surface_forms(entry)])
+
+
+def _pieces(row: Coverage, counter: PieceCounter) -> list[Pieces]:
+    before = _TEXT_BEFORE.get(row.variant, f"{_ANCHOR} ")
+    return counter.count(row.words, [token for (token,) in row.token_ids], before)
+
+
+def _cut_reason(row: Coverage, speller: Speller, counter: PieceCounter, limit: float) -> str:
     """Why single tokens are better left alone: too many of their uses are pieces of longer words."""
-    if form.variant in _UNMARKED:
+    if row.variant in _UNMARKED:
         return ""
-    tokens = [token for (token,) in row.token_ids]
     return "; ".join(
         f"{word!r} is token {speller.token(token)}, which is also the start of {pieces.examples()}: "
         f"{pieces.share:.1%} of its uses"
-        for word, token, pieces in zip(
-            form.words, tokens, counter.count(form.words, tokens, form.before + form.space), strict=True
-        )
+        for word, (token,), pieces in zip(row.words, row.token_ids, _pieces(row, counter), strict=True)
         if pieces.share > limit
     )
 

@@ -19,7 +19,7 @@ class VocabularyAction(TokenAction):
     """The action of demographic axes on a tokenizer's ids: build it with `from_axes`.
 
     Args:
-        axes: the axes, each a factor of the group.
+        axes: the axes; the group is the product of their factors.
         coverage: for each list and surface form whether it is swapped; what is swapped follows from it alone.
     """
 
@@ -43,7 +43,8 @@ class VocabularyAction(TokenAction):
         never represented by the first of several tokens: then swapping would not be a permutation.
 
         Args:
-            axes: axes, built-in names or paths of JSON files, one or several; the group is the product of theirs.
+            axes: axes, built-in names or paths of JSON files, one or several. The group is the product of their
+                factors: an axis is one, and a joint list belongs to several.
             tokenizer: the model's tokenizer.
             vocab_size: V, the size of the model's vocabulary, which may be padded; the tokenizer's own by default.
             unmappable: what to do with a list of which no form can be swapped: ``"raise"`` or ``"skip"``.
@@ -65,7 +66,8 @@ class VocabularyAction(TokenAction):
         for axis in loaded:
             _check_mapped(axis, coverage, tokenizer, unmappable)
         cycles = token_cycles((axis.name for axis in loaded), coverage)
-        action = TokenAction.from_cycles(cycles, size, general_token_ids(coverage))
+        factors = [axis.factors for axis in loaded]
+        action = TokenAction.from_cycles(cycles, size, general_token_ids(coverage), factors)
         action.check()
         return cls(action.group, action.permutation, action.general_ids, axes=loaded, coverage=coverage)
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 from transformers import PreTrainedTokenizerBase
 
 # A form is left out where more than this share of a token's uses are pieces of longer words.
-MAX_PIECE_SHARE = 0.01
+MAX_PIECE_SHARE = 0.25
 
 _WORDS = "word_frequencies.tsv.gz"
 
