@@ -13,15 +13,20 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 
-from ._base_weights import build_base, refuse_adapters, take_over_quantization
-from ._cache_use import CacheUse, cache_use
+from ._base_weights import (
+    build_base,
+    has_linear_head,
+    is_plain_linear,
+    project_columns,
+    refuse_adapters,
+    take_over_quantization,
+)
 from ._compat import CACHE, cache_argument, pop_cache
 from ._coverage import check_repository
 from ._fairness_report import FairnessReport, fairness_report
 from ._generation import FairGenerationMixin
 from ._orbit_rows import Rows
-from ._projection import has_linear_head, is_plain_linear, project_columns
-from ._self_check import SelfCheck, check_model
+from ._self_check import CacheUse, SelfCheck, cache_use, check_model
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError

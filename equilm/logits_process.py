@@ -8,10 +8,9 @@ from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
-from ._cache_use import relative_error, tolerance
 from ._compat import cache_argument
 from ._coverage import check_table
-from ._self_check import check_text, definition, quiet, skip_reason
+from ._self_check import check_text, definition, quiet, relative_error, skip_reason, tolerance
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import refuse_learned_prompt, transformers_model

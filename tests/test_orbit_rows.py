@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from equilm import EquiLMError, EquiLMForCausalLM
+from equilm._base_weights import has_linear_head
 from equilm._compat import CACHE, cache_of
-from equilm._projection import has_linear_head
 
 THREE_AXES = [[[10, 11]], [[12, 13]], [[14, 15]]]
 NEUTRAL = [3, 30, 40, 50]
