@@ -139,6 +139,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         axes: Any = ("gender",),
         relaxed: bool = False,
         unmappable: Literal["raise", "skip"] = "skip",
+        max_piece_share: float | None = 0.25,
         self_check: bool = True,
         **from_pretrained_kwargs: Any,
     ) -> Wrapped:
@@ -151,6 +152,8 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
                 objects, one or several; several act as their product.
             relaxed: R-EquiLM: the axes' general words are left as the base model has them.
             unmappable: what to do with a word list that the tokenizer cannot carry: "skip" it, or "raise".
+            max_piece_share: leave a form out if more than this share of the uses of one of its tokens are pieces of
+                longer words, as "men" is in "men|acing"; None leaves none out.
             self_check: run `self_check` on the wrapped model.
             from_pretrained_kwargs: given to ``from_pretrained`` when the model is loaded by name.
 
@@ -174,7 +177,9 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
         base, tokenizer = load_base(model_or_name, tokenizer, cls.base_auto_class, **from_pretrained_kwargs)
         vocab_size = base.config.get_text_config().vocab_size
-        action = VocabularyAction.from_axes(axes, tokenizer, vocab_size=vocab_size, unmappable=unmappable)
+        action = VocabularyAction.from_axes(
+            axes, tokenizer, vocab_size=vocab_size, unmappable=unmappable, max_piece_share=max_piece_share
+        )
         model = cls._wrap(base, action, relaxed)
         if self_check:
             model.self_check()

@@ -70,9 +70,11 @@ def _only_row(axis: DemographicAxis, tokenizer: PreTrainedTokenizerBase, variant
 
 
 def test_gpt2_has_the_papers_token_ids(gpt2: PreTrainedTokenizerBase) -> None:
-    gender, race, orientation = (VocabularyAction.from_axes(n, gpt2) for n in ("gender", "race", "orientation"))
+    gender, race, orientation = (
+        VocabularyAction.from_axes(n, gpt2) for n in ("gender-paper", "race-paper", "orientation-paper")
+    )
     assert (582, 2415) in gender.cycles[0]
-    assert (339, 673) in gender.cycles[0]
+    assert (339, 673) in gender.cycles[0] and (465, 607) in gender.cycles[0]
     assert race.cycles[0][0] == (2619, 2635)
     assert orientation.cycles[0][0] == (5650, 3892)
     for action in (gender, race, orientation):
@@ -80,19 +82,23 @@ def test_gpt2_has_the_papers_token_ids(gpt2: PreTrainedTokenizerBase) -> None:
         assert {339, 673, 465, 607, 683} <= set(action.general_ids)
 
 
-def test_gpt2_carries_every_gender_list_as_whole_words(gpt2: PreTrainedTokenizerBase) -> None:
-    action = VocabularyAction.from_axes("gender", gpt2)
-    assert len({row.entry for row in action.coverage if row.mapped and not row.general}) == 31
+@pytest.mark.parametrize(("name", "lists", "forms"), [("gender-paper", 32, 67), ("gender-paper-without-his", 31, 64)])
+def test_gpt2_has_every_list_of_the_paper_as_whole_words(
+    name: str, lists: int, forms: int, gpt2: PreTrainedTokenizerBase
+) -> None:
+    action = VocabularyAction.from_axes(name, gpt2, max_piece_share=None)
+    assert len({row.entry for row in action.coverage if row.mapped and not row.general}) == lists
     for row in action.coverage:
         if row.mapped:
             assert _spelled(gpt2, row) == row.words
-    assert len(action.cycles[0]) == 64
+    assert len(action.cycles[0]) == forms
 
 
 def test_smollm2_cannot_carry_five_gender_lists(smollm2: PreTrainedTokenizerBase) -> None:
-    with pytest.raises(EquiLMError, match="5 of 31 lists of axis 'gender'"):
-        VocabularyAction.from_axes("gender", smollm2)
-    action = VocabularyAction.from_axes("gender", smollm2, unmappable="skip")
+    name = "gender-paper-without-his"
+    with pytest.raises(EquiLMError, match=f"5 of 31 lists of axis '{name}'"):
+        VocabularyAction.from_axes(name, smollm2, max_piece_share=None)
+    action = VocabularyAction.from_axes(name, smollm2, unmappable="skip", max_piece_share=None)
     mapped = {row.entry for row in action.coverage if row.mapped and not row.general}
     missing = {entry[0] for entry in action.axes[0].words if entry not in mapped}
     assert missing == {"grandson", "nephew", "boyfriend", "actors", "dads"}
@@ -104,7 +110,7 @@ def test_smollm2_cannot_carry_five_gender_lists(smollm2: PreTrainedTokenizerBase
 @pytest.mark.parametrize("name", ["race", "race3", "orientation"])
 def test_smollm2_carries_the_other_axes(name: str, smollm2: PreTrainedTokenizerBase) -> None:
     assert name in BUILT_IN_AXES
-    action = VocabularyAction.from_axes(name, smollm2, vocab_size=49280)
+    action = VocabularyAction.from_axes(name, smollm2, vocab_size=49280, unmappable="skip")
     assert action.permutation.shape == (3 if name == "race3" else 2, 49280)
     assert action.cycles[0][0] == tuple(_token(smollm2, f" {word}") for word in action.axes[0].words[0])
 
@@ -192,7 +198,7 @@ def test_unmarked_lower_case_only_if_asked_for() -> None:
 def test_metaspace_forms(scheme: str) -> None:
     tokenizer = metaspace(["▁man", "▁woman", "▁Man", "▁Woman", "Man", "Woman"], scheme)
     axis = DemographicAxis("gender", [("man", "woman")])
-    rows = _rows(VocabularyAction.from_axes(axis, tokenizer))
+    rows = _rows(VocabularyAction.from_axes(axis, tokenizer, max_piece_share=None))
     ids = tokenizer.convert_tokens_to_ids
     assert rows["man", "lower"].token_ids == ((ids("▁man"),), (ids("▁woman"),))
     assert rows["man", "title"].token_ids == ((ids("▁Man"),), (ids("▁Woman"),))
@@ -386,8 +392,8 @@ def test_a_product_swaps_each_axis_on_its_own() -> None:
 
 def test_one_axis_is_a_cyclic_group_and_names_are_enough() -> None:
     tokenizer = byte_level([" Black", " White", " Asian"])
-    assert VocabularyAction.from_axes("race3", tokenizer).group == CyclicGroup(3)
-    assert VocabularyAction.from_axes("race", tokenizer).axes == (DemographicAxis.load("race"),)
+    assert VocabularyAction.from_axes("race3", tokenizer, unmappable="skip").group == CyclicGroup(3)
+    assert VocabularyAction.from_axes("race", tokenizer, unmappable="skip").axes == (DemographicAxis.load("race"),)
 
 
 @st.composite
