@@ -7,15 +7,15 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
 
-from ._coverage import Coverage
+from ._coverage import Coverage, surface_forms
 from .actions import TokenAction
 from .errors import EquiLMError
 
-_REMEDY = "Get the repository anew, or wrap the base model again with EquiLMForCausalLM.from_base."
+_REMEDY = "Download the repository again, or wrap the base model again with EquiLMForCausalLM.from_base."
 
 
 def check_table(model: PreTrainedModel, action: TokenAction) -> None:
-    """Refuse a table for a vocabulary of another size than the model's.
+    """Refuse a table whose vocabulary does not have the model's size.
 
     Raises:
         EquiLMError: names both sizes.
@@ -36,11 +36,11 @@ def check_tokenizer(
     Args:
         name: the tokenizer's name, for the message.
         decode: turns token ids into text.
-        encode: turns text into token ids.
+        encode: turns text into token ids, without special tokens.
         coverage: ``EquiLMConfig.coverage``.
 
     Raises:
-        EquiLMError: names the first word whose token is another.
+        EquiLMError: names the first word whose token is another, or the form that the coverage leaves out.
     """
     for row in coverage:
         for word, ids in zip(row.words, row.token_ids, strict=True):
@@ -54,6 +54,34 @@ def check_tokenizer(
                     f"The tokenizer {name!r} does not match the model's table: token {ids[0]} is {text!r}, where "
                     f"{word!r} was mapped. Use the tokenizer that the model was wrapped with, or wrap the model again."
                 )
+    _check_forms(name, decode, encode, coverage)
+
+
+def _check_forms(
+    name: str, decode: Callable[[list[int]], Any], encode: Callable[[str], list[int]], coverage: Sequence[Coverage]
+) -> None:
+    """Refuse a coverage without a form that the tokenizer has as single tokens: those words would not be swapped."""
+    lists: dict[tuple[str, bool, tuple[str, ...]], list[Coverage]] = {}
+    for row in coverage:
+        lists.setdefault((row.axis, row.general, row.entry), []).append(row)
+    unmarked_lower = any(row.variant.startswith("unmarked") for row in coverage)
+    for (axis, _, entry), rows in lists.items():
+        listed, known = {(row.variant, row.words) for row in rows}, {row.token_ids for row in rows}
+        for form in surface_forms(entry, unmarked_lower):
+            if (form.variant, form.words) in listed:
+                continue
+            # A form with the tokens of another, as where the tokenizer lower-cases, has no row of its own.
+            before = encode(form.before)
+            spelled = [encode(form.before + form.space + word) for word in form.words]
+            tokens = tuple(tuple(ids[len(before) :]) for ids in spelled)
+            single = all(ids[:-1] == before for ids in spelled) and len(set(tokens)) == len(tokens)
+            if single and tokens not in known:
+                texts = [str(decode(list(ids))).strip() for ids in tokens]
+                if texts == list(form.words):
+                    raise EquiLMError(
+                        f"Axis {axis!r}: the tokenizer {name!r} has {'/'.join(form.words)!r} as single tokens "
+                        f"({form.variant}), but the coverage leaves out that form of {'/'.join(entry)!r}. {_REMEDY}"
+                    )
 
 
 def check_repository(name_or_path: str, coverage: Sequence[Coverage], **hub_kwargs: Any) -> None:
@@ -62,7 +90,7 @@ def check_repository(name_or_path: str, coverage: Sequence[Coverage], **hub_kwar
     Args:
         name_or_path: a Hub id or folder. One without ``tokenizer.json`` cannot be checked here.
         coverage: ``EquiLMConfig.coverage``.
-        hub_kwargs: those of ``from_pretrained`` that say where the files are.
+        hub_kwargs: arguments of ``from_pretrained``, of which those that say where the files are count.
 
     Raises:
         EquiLMError: as `check_tokenizer`.
@@ -73,11 +101,15 @@ def check_repository(name_or_path: str, coverage: Sequence[Coverage], **hub_kwar
     except OSError:  # raised by transformers for a missing file
         return
     tokenizer = Tokenizer.from_file(str(file))
-    check_tokenizer(str(name_or_path), tokenizer.decode, lambda text: tokenizer.encode(text).ids, coverage)
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    check_tokenizer(str(name_or_path), tokenizer.decode, encode, coverage)
 
 
 def check_coverage(axes: Sequence[dict[str, Any]], coverage: Sequence[Coverage]) -> None:
-    """Refuse a configuration whose coverage is not about the words it shows to its readers.
+    """Refuse a configuration whose coverage does not match the words of its axes.
 
     Args:
         axes: ``EquiLMConfig.axes``.
