@@ -131,7 +131,7 @@ def log_prob_gap(
         action: the action on its token ids.
         input_ids: X followed by Y, int64, shape ``(B, T)``; for encoder-decoders what the encoder reads.
         prompt_length: the length of X, at least 1; for encoder-decoders of what Y follows in ``decoder_input_ids``.
-        attention_mask: of ``input_ids``, shape ``(B, T)``; None: all ones.
+        attention_mask: mask of ``input_ids``, shape ``(B, T)``; None: all ones.
         decoder_input_ids: for encoder-decoders the start token and Y, int64, shape ``(B, T)``.
 
     Returns:

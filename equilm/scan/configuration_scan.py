@@ -19,7 +19,7 @@ class ScanConfig(PreTrainedConfig):
 
     Args:
         cell: the recurrent cell of encoder and decoder.
-        hidden_size: of each direction of the encoder and of its embeddings; the decoder's is twice that.
+        hidden_size: size of each direction of the encoder and of its embeddings; the decoder's is twice that.
         dropout: on the embeddings of the decoder.
         teacher_forcing: the share of training sentences whose decoder is fed the labels; the others' is fed what
             it predicted itself.
@@ -74,7 +74,7 @@ class EquiScanConfig(ScanConfig):
         decoding: ``"stepwise"`` averages after every action and goes on from the one that the average predicts;
             ``"branchwise"`` lets every branch translate by itself and averages at the end, position by position, as
             the authors' code does.
-        loss: of training. ``"average"`` is the cross-entropy of the averaged distribution; ``"branches"`` is the mean
+        loss: the training loss. ``"average"`` is the cross-entropy of the averaged distribution; ``"branches"`` is the mean
             of the branches' own, where none can rely on another, as in the authors' code.
     """
 

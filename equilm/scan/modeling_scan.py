@@ -139,7 +139,7 @@ class ScanPreTrainedModel(PreTrainedModel):
         """The actions that the model takes the commands to mean, in evaluation mode.
 
         Args:
-            commands: of the SCAN language.
+            commands: commands of the SCAN language.
             batch_size: how many to translate at a time.
 
         Returns:

@@ -94,7 +94,7 @@ def fit(
         validation: likewise.
         recipe: how long and how fast.
         output_dir: for checkpoints and the trained model.
-        seed: of the order of the sentences, of dropout and of teacher forcing.
+        seed: decides the order of the sentences, dropout and teacher forcing.
         callbacks: more callbacks for the Trainer.
         arguments: more `transformers.TrainingArguments`, such as ``push_to_hub=True``.
 
@@ -180,7 +180,7 @@ class LengthSampler(Sampler[int], Sized):
     come in random order, and only full ones, so that the sentences seen can be counted.
 
     Args:
-        lengths: of the sentences, shape ``(N,)``.
+        lengths: lengths of the sentences, shape ``(N,)``.
         batch_size: sentences to a batch.
         seed: with the epoch, it decides the order.
     """

@@ -74,7 +74,7 @@ class Probe:
     """What a base model makes of one image.
 
     Args:
-        shape: of its features, without the batch.
+        shape: shape of its features, without the batch.
         own_head: the name of the linear layer whose output they are, if there is one.
     """
 

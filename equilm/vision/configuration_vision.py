@@ -30,7 +30,7 @@ class EquiImageConfig(PreTrainedConfig):
         feature_shape: what the base model makes of one image: ``(channels,)``, or ``(channels, size, size)``.
         freeze_backbone: whether all but the head stays as it is in training, batch norm's statistics included.
         image_size: height and width of the images that ``feature_shape`` belongs to, in pixels.
-        num_channels: of the images.
+        num_channels: channels of the images.
 
     Raises:
         EquiLMError: for an unknown group, kind of features, head or auto class, and for an equivariant head on

@@ -13,7 +13,7 @@ class InvariantHead(nn.Module):
     scalar features again.
 
     Args:
-        channels: of the features.
+        channels: channels of the features.
         num_labels: the number of labels.
         stacked: whether the features are regular.
     """
@@ -38,8 +38,8 @@ class EquivariantHead(nn.Module):
 
     Args:
         action: how the group acts on one channel of the features.
-        shape: of one channel: ``(size, size)``, or ``(|G|, size, size)`` for regular features.
-        channels: of the features.
+        shape: shape of one channel: ``(size, size)``, or ``(|G|, size, size)`` for regular features.
+        channels: channels of the features.
         num_labels: the number of labels.
     """
 

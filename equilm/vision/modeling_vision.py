@@ -113,7 +113,7 @@ class EquiForImageClassification(PreTrainedModel):
                 where it has one. The other two take the features before a classifier's head.
             freeze_backbone: train the head alone. In training mode the rest then stays in evaluation mode.
             image_size: height and width of the images, in pixels; None: those of the base's configuration, else 224.
-            num_channels: of the images; None: those of the base's configuration, else 3.
+            num_channels: channels of the images; None: those of the base's configuration, else 3.
             from_pretrained_kwargs: given to ``from_pretrained`` when the base is loaded by name.
 
         Returns:
