@@ -74,8 +74,8 @@ class EquiScanConfig(ScanConfig):
         decoding: ``"stepwise"`` averages after every action and goes on from the one that the average predicts;
             ``"branchwise"`` lets every branch translate by itself and averages at the end, position by position, as
             the authors' code does.
-        loss: the training loss. ``"average"`` is the cross-entropy of the averaged distribution; ``"branches"`` is the mean
-            of the branches' own, where none can rely on another, as in the authors' code.
+        loss: the training loss. ``"average"`` is the cross-entropy of the averaged distribution; ``"branches"`` is the
+            mean of the branches' own, where none can rely on another, as in the authors' code.
     """
 
     model_type = "equilm_equi_scan"
