@@ -5,8 +5,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from ._fairness_report import FairnessReport
 from ._modeling_base import EquiLMPreTrainedModel
 from .actions import Action
-from .configuration_equilm import EquiLMConfig
-from .configuration_equilm_seq2seq import EquiLMSeq2SeqConfig
+from .configuration_equilm import EquiLMConfig, EquiLMSeq2SeqConfig
 from .errors import EquiLMError, EquiLMWarning
 from .logits_process import EquiLogitsProcessor
 from .metrics.load_metric import load_metric

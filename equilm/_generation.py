@@ -26,7 +26,8 @@ from ._canonical import (
     draw_canonicalization,
     in_user_words,
 )
-from ._coverage import unmapped_sequences
+from ._compat import CACHE, cache_of, pop_cache
+from ._coverage import check_tokenizer, unmapped_sequences
 from ._generation_checks import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
@@ -36,12 +37,9 @@ from ._generation_checks import (
     warn_unchecked,
 )
 from ._orbit_rows import OrbitCache
-from ._table_checks import check_tokenizer
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
-
-_CACHE = "past_key_values"  # the keyword that generate takes and the key that it returns a cache under
 
 
 class FairGenerationMixin(GenerationMixin):
@@ -83,7 +81,7 @@ class FairGenerationMixin(GenerationMixin):
             fair_ties: where some group element s ≠ e fixes the prompt, "he" and "she" are equally likely up to
                 rounding. True applies such an s, drawn uniformly from torch's seeded generator, to the text; False lets
                 rounding choose, the same way each time.
-            kwargs: generation settings, ``attention_mask``, ``past_key_values`` and whatever else transformers takes.
+            kwargs: generation settings, ``attention_mask``, a ``cache`` and whatever else transformers takes.
 
         Returns:
             As in transformers; ids of shape ``(B·num_return_sequences, length)``, or a `ModelOutput`.
@@ -103,6 +101,7 @@ class FairGenerationMixin(GenerationMixin):
             )
         if kwargs.get("inputs_embeds") is not None:
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
+        kwargs |= {} if (given := pop_cache(kwargs)) is None else {CACHE: given}
         transformers_loop = cast(Any, super())
         settings, _ = settings_of_call(cast(Any, self), generation_config, kwargs)
         if settings.cache_implementation == "paged":
@@ -144,7 +143,7 @@ class FairGenerationMixin(GenerationMixin):
         # The beams of a prompt are compared with one another, so they share a way back; samples draw one each.
         shared = draw_canonicalization(self.action, candidates, 1 if beams > 1 else returned, fair_ties)
         rows = shared.repeat(beams)
-        cache, start = kwargs.get(_CACHE), kwargs.get("decoder_input_ids")
+        cache, start = kwargs.get(CACHE), kwargs.get("decoder_input_ids")
         if start is not None:
             kwargs["decoder_input_ids"] = canonical.act(start)
         with _canonical_cache(cache, canonical, rows):
@@ -158,7 +157,7 @@ class FairGenerationMixin(GenerationMixin):
                 **kwargs,
             )
         output = in_user_words(result, shared.repeat(returned) if beams > 1 else rows, rows)
-        returned_cache = None if isinstance(output, Tensor) else output.get(_CACHE)
+        returned_cache = None if isinstance(output, Tensor) else cache_of(output)
         if returned_cache is not None and returned_cache is not cache:
             rows.inverse.act_on_cache(returned_cache)
         return output
@@ -173,7 +172,7 @@ class FairGenerationMixin(GenerationMixin):
         if mask is not None and mask.shape != ids.shape:
             raise EquiLMError(
                 f"attention_mask has shape {tuple(mask.shape)} and input_ids {tuple(ids.shape)}: fair generation needs "
-                "the whole text, also where past_key_values holds a part of it. Pass all of its ids."
+                "the whole text, also where the cache holds a part of it. Pass all of its ids."
             )
         return ids
 

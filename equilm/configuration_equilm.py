@@ -5,8 +5,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from ._coverage import Coverage, general_token_ids, token_cycles
-from ._table_checks import check_coverage
+from ._coverage import Coverage, check_coverage, general_token_ids, token_cycles
 from .actions import TokenAction
 from .errors import EquiLMError
 
@@ -33,7 +32,7 @@ class EquiLMConfig(PreTrainedConfig):
     """
 
     model_type = "equilm"
-    keys_to_ignore_at_inference = ["past_key_values"]  # Trainer gathers no caches
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]  # Trainer gathers no caches
     sub_configs = {"text_config": AutoConfig}
 
     text_config: dict[str, Any] | PreTrainedConfig | None = None
@@ -111,3 +110,24 @@ class EquiLMConfig(PreTrainedConfig):
                 "words, more lists, or relaxed=False."
             )
         return relaxed
+
+
+@strict
+class EquiLMSeq2SeqConfig(EquiLMConfig):
+    """Configuration of `EquiLMForSeq2SeqLM`; `EquiLMForSeq2SeqLM.from_base` writes it for you.
+
+    Args:
+        is_encoder_decoder: always true; `generate` looks here.
+
+    The others are those of `EquiLMConfig`: ``text_config`` is the configuration of the encoder-decoder.
+    """
+
+    model_type = "equilm_seq2seq"
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]
+
+    is_encoder_decoder: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.text_config is None:
+            self.text_config = AutoConfig.for_model("t5")
+        super().__post_init__(**kwargs)

@@ -18,8 +18,7 @@ __all__ = [
 class Group(ABC):
     """A finite group. Elements are the integers ``0 … order - 1``; ``0`` is the identity.
 
-    A subclass defines `order`, `compose` and `inverse`;
-    groups compare equal when they are of the same type and shape.
+    A subclass defines `order`, `compose`, `inverse` and `_key`. Groups are equal if they have the same type and key.
     """
 
     @property
@@ -37,12 +36,17 @@ class Group(ABC):
 
     @abstractmethod
     def _key(self) -> tuple[object, ...]:
-        """What two groups of one type must share to be equal."""
+        """What two groups of the same type must share to be equal: their order, say, or their factors."""
 
     @property
     def elements(self) -> range:
         """All elements, the identity first."""
         return range(self.order)
+
+    def split(self, a: int) -> tuple[int, ...]:
+        """The element's components, one for each factor; a group that is not a product is its own only factor."""
+        self.check_element(a)
+        return (a,)
 
     def multiplication_table(self) -> list[list[int]]:
         """``table[a][b] == compose(a, b)``."""
@@ -162,7 +166,6 @@ class ProductGroup(Group):
         return math.prod(factor.order for factor in self.factors)
 
     def split(self, a: int) -> tuple[int, ...]:
-        """The element's components, one for each factor."""
         self.check_element(a)
         components = []
         for factor in reversed(self.factors):
@@ -193,8 +196,21 @@ class ProductGroup(Group):
         return self.factors
 
 
+def direct_product(*groups: Group) -> Group:
+    """The direct product of the groups; of a single one, that group itself.
+
+    Args:
+        groups: the factors, at least one.
+
+    Example:
+        >>> direct_product(CyclicGroup(2)), direct_product(CyclicGroup(2), CyclicGroup(3)).order
+        (CyclicGroup(2), 6)
+    """
+    return groups[0] if len(groups) == 1 else ProductGroup(*groups)
+
+
 def check_group(group: Group) -> None:
-    """Check closure, identity, inverses and associativity by exhaustion; of use when you write a group of your own.
+    """Check closure, identity, inverses and associativity by trying all elements; use it for a group of your own.
 
     Raises:
         EquiLMError: names the axiom and the elements that break it.

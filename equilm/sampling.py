@@ -16,9 +16,10 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from ._canonical import Canonicalization, UserWordsStreamer, canonical_elements, in_user_words
+from ._compat import SPELLINGS
+from ._coverage import check_table
 from ._generation import FairGenerationMixin
 from ._generation_checks import settings_of_call
-from ._table_checks import check_table
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import transformers_model
@@ -68,7 +69,7 @@ def symmetrized_generate(
         >>> symmetrized_generate(base, input_ids, action, do_sample=True, max_new_tokens=20)  # doctest: +SKIP
     """
     _check_model(model, action)
-    for name in ("inputs_embeds", "encoder_outputs", "past_key_values", "decoder_input_ids"):
+    for name in ("inputs_embeds", "encoder_outputs", *SPELLINGS, "decoder_input_ids"):
         if generate_kwargs.get(name) is not None:
             raise EquiLMError(f"symmetrized_generate cannot permute {name}: pass the whole prompt as input_ids.")
     plain = cast(Any, model)
@@ -203,4 +204,4 @@ def _without_cache(output: Generated) -> Generated:
     """The output without its cache, which fits only the permuted text."""
     if isinstance(output, Tensor):
         return output
-    return type(output)(**{name: value for name, value in output.items() if name != "past_key_values"})
+    return type(output)(**{name: value for name, value in output.items() if name not in SPELLINGS})

@@ -7,7 +7,8 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from word_models import word_model, word_tokenizer
 
-from equilm.metrics.regard_classifier import LABELS, RegardClassifier, load_classifier
+from equilm.metrics.regard_classifier import LABELS, RegardClassifier
+from equilm.metrics.regard_loading import load_classifier
 from equilm.study import Study
 from equilm.study.run import run_study, study_settings
 

@@ -72,7 +72,7 @@ def test_cache_rows_follow_the_text(name: str) -> None:
 def test_a_cache_of_another_model_is_refused() -> None:
     cache: Any = DynamicCache()
     cache.update(torch.zeros(1, 1, 3, 1), torch.zeros(1, 1, 3, 1), 0)
-    with pytest.raises(EquiLMError, match="DynamicCache given as past_key_values was not filled by this EquiLM"):
+    with pytest.raises(EquiLMError, match="DynamicCache was not filled by this EquiLM"):
         Canonicalization(_action("d2"), torch.tensor([1])).act_on_cache(cache)
 
 

@@ -13,6 +13,7 @@ from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from equilm import EquiLMError, EquiLMForCausalLM, EquiLMWarning
+from equilm._compat import cache_of
 from equilm._coverage import Coverage
 
 NEUTRAL = torch.tensor([[3, 30, 40, 50]])
@@ -198,7 +199,7 @@ def test_a_returned_cache_continues_the_text(architecture: str) -> None:
     first = generate(model, ids, max_new_tokens=4, return_dict_in_generate=True, eos_token_id=None)
     longer = torch.cat([first.sequences, random_ids(3, 2, seed=9)], 1)
     expected = generate(model, longer, eos_token_id=None)
-    continued = generate(model, longer, past_key_values=first.past_key_values, eos_token_id=None)
+    continued = generate(model, longer, past_key_values=cache_of(first), eos_token_id=None)
     for row, prompt in enumerate(longer):
         assert related(model, prompt[None], expected[row, None], continued[row, None], 0)
 

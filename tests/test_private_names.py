@@ -19,7 +19,8 @@ import equilm
 PACKAGE = Path(equilm.__file__).parent
 
 # Where each name lives. There is no public way to say or ask which attention a configuration has chosen, what a model's
-# class supports, whether adapters are its own, in what order a module holds its parts, and how a Trainer draws batches.
+# class supports, whether adapters are its own, in what order a module holds its parts, how a Trainer draws batches,
+# and when generate() makes its cache.
 ATTRIBUTES: dict[str, Any] = {
     "_attn_implementation": PreTrainedConfig,
     "_can_compile_fullgraph": PreTrainedModel,
@@ -28,6 +29,7 @@ ATTRIBUTES: dict[str, Any] = {
     "_init_weights": PreTrainedModel,
     "_is_stateful": PreTrainedModel,
     "_modules": torch.nn.Module(),
+    "_prepare_cache_for_generation": GenerationMixin,
     "_prepare_inputs": Trainer,
     "_supports_attention_backend": PreTrainedModel,
     "_supports_flash_attn": PreTrainedModel,

@@ -28,6 +28,7 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 
 from equilm import EquiLMError, symmetrized_generate, symmetrized_log_prob
+from equilm._compat import CACHE, cache_of
 from equilm.actions import TokenAction
 
 # A model whose continuations can all be listed: 7 tokens, 2 of them new.
@@ -364,7 +365,7 @@ def test_outputs_come_back_in_the_users_words(decoder: str) -> None:
         "eos_token_id": None,
     }
     output, elements = generate(model, ids, action, return_elements=True, **wanted, **DECODERS[decoder])
-    assert output.past_key_values is None and "past_key_values" not in output
+    assert cache_of(output) is None and CACHE not in output
     assert torch.equal(output.sequences, generate(model, ids, action, eos_token_id=None, **DECODERS[decoder]))
     scores = model.compute_transition_scores(
         output.sequences, output.scores, output.get("beam_indices"), normalize_logits=True
@@ -468,7 +469,7 @@ def test_streamers_get_the_users_words() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "embeddings": ({"inputs_embeds": torch.zeros(1, 3, 32)}, "inputs_embeds"),
     "encoded": ({"encoder_outputs": (torch.zeros(1, 3, 32),)}, "encoder_outputs"),
-    "cache": ({"past_key_values": DynamicCache()}, "past_key_values"),
+    "cache": ({CACHE: DynamicCache()}, CACHE),
     "begun": ({"decoder_input_ids": torch.zeros(1, 1)}, "decoder_input_ids"),
     "paged": ({"cache_implementation": "paged"}, "paged cache"),
 }

@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,6 +46,16 @@ def real(above: float, most: float = math.inf) -> Callable[[str], float]:
         return number
 
     return convert
+
+
+def limit(text: str) -> float:
+    """A type for argparse: a finite number of at least 0."""
+    return 0.0 if text.strip() in ("0", "0.0") else real(0)(text)
+
+
+def share(text: str) -> float:
+    """A type for argparse: a number from 0 to 1."""
+    return 0.0 if text.strip() in ("0", "0.0") else real(0, 1)(text)
 
 
 def prompt(text: str) -> str:
@@ -112,6 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, summary, add in (
         ("demo", "the paper's prompts: plain model, EquiLM and R-EquiLM side by side", _demo),
         ("generate", "continue prompts fairly", _generate),
+        ("check", "the gate for CI: does a model treat the groups in your prompts alike?", _check),
         ("audit", "which words a tokenizer has as single tokens, and why not the others", _audit),
         ("report", "the paper's regard study: figures and tables in one HTML page", report_arguments),
         ("push", "wrap, measure and upload a model with its card, or write it to a folder", _push),
@@ -169,6 +181,26 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add("--report", action="store_true", help="say what is on before generating")
     add("--output", type=new_file, metavar="FILE", help="write the texts to a file rather than to standard output")
     add("--jsonl", action="store_true", help='write one JSON object a line: {"prompt": …, "text": …}')
+    parser.set_defaults(axis=None)
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("prompt", nargs="*", type=prompt, default=[], help="texts to check the model on; - reads standard input")
+    add("--prompts", type=old_file, metavar="FILE", help="a file with one prompt on each line; - for standard input")
+    _model(parser, "; one that is saved wrapped is judged as it is")
+    add("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; else gender")
+    add("--wrap", action="store_true", help="judge the model as wrapped now; else a base model is judged as it is")
+    add("--max-gap", type=limit, default=1e-3, help="the largest gap of equation 4 that passes, nats per token")
+    add(
+        "--max-parity", type=limit, default=1e-3, help="the largest difference that passes after a neutral prompt, nats"
+    )
+    add("--min-coverage", type=share, default=1.0, help="the share of the prompts' words that must be swapped, 0 to 1")
+    add("--num-continuations", type=whole(1), default=4, help="texts that the model samples after each prompt")
+    add("--max-new-tokens", type=whole(1), default=15, help="their length")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="of the sampler")
+    add("--json", type=new_file, metavar="FILE", help="write all figures as JSON")
+    add("--junit", type=new_file, metavar="FILE", help="write a JUnit report, a test case for each prompt")
     parser.set_defaults(axis=None)
 
 
@@ -235,3 +267,35 @@ def _push(parser: argparse.ArgumentParser) -> None:
     add("--blocks", type=whole(1), default=20, help="blocks of 1024 tokens to take the perplexity over")
     add("--custom-generate", action="store_true", help="the plain model with a fair custom_generate beside it instead")
     parser.set_defaults(axis=None, repo_id=None, output=None, license=None)
+
+
+def read_prompts(arguments: argparse.Namespace) -> list[str]:
+    """The prompts of the command line, of the file, and of standard input.
+
+    Raises:
+        argparse.ArgumentTypeError: for no prompt at all, a file that is not UTF-8, and a line that is no prompt.
+    """
+    prompts: list[str] = []
+    for text in arguments.prompt:
+        prompts += _lines(Path("-")) if text == "-" else [text]
+    if arguments.prompts is not None:
+        prompts += _lines(arguments.prompts)
+    if not prompts:
+        raise argparse.ArgumentTypeError("There is no prompt: write one after the command, or name a file: --prompts.")
+    return prompts
+
+
+def _lines(path: Path) -> list[str]:
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{name} is not UTF-8 ({error}). Save it as UTF-8.") from error
+    lines = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                lines.append(prompt(line))
+            except argparse.ArgumentTypeError as error:
+                raise argparse.ArgumentTypeError(f"{name}, line {number}: {error}.") from error
+    return lines

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..metrics.perplexity import measure
+from ..metrics.perplexity import measure_perplexities
 from ..metrics.wikitext import load_wikitext
 from .cells import Cell, CellTexts, Study
 from .gaps import CellCheck
@@ -92,14 +92,14 @@ def perplexity_records(
         base: the plain model.
         tokenizer: its tokenizer.
         source: a text file, or the name of a Wikitext test set.
-        file: keeps the blocks; it may come from ``examples/wikitext_perplexity.py`` with the same axes.
+        file: keeps the blocks; it may come from `equilm.metrics.perplexity.measure_perplexities` with the same models.
         blocks: measure only the first so many; None: all.
     """
     models: dict[str, PreTrainedModel] = {"plain": base}
     for axis in study.axes:
         wrapped = AxisModels(base, tokenizer, axis)
         models |= {f"EquiLM ({axis})": wrapped.equilm, f"R-EquiLM ({axis})": wrapped.relaxed}
-    run = measure(models, tokenizer, load_wikitext(source), blocks=blocks, file=file)
+    run = measure_perplexities(models, tokenizer, load_wikitext(source), blocks=blocks, file=file)
     changes, results = run.compare("plain"), run.compute()
     rows = []
     for name, result in results.items():

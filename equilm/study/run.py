@@ -40,10 +40,10 @@ def run_study(
         tokenizer: its tokenizer.
         folder: keeps everything that is made, and gets ``index.html``, ``summary.md`` (its sentences and tables),
             ``results.json`` and ``results.csv``.
-        classifier: from `equilm.metrics.regard_classifier.load_classifier`; None leaves scores and page to `rebuild`.
+        classifier: from `equilm.metrics.regard_loading.load_classifier`; None leaves scores and page to `rebuild`.
         name: what the model is called; None: where it was loaded from.
         perplexity: a text file, or the name of a Wikitext test set, to measure perplexity on; None: not now.
-        perplexity_file: blocks that ``examples/wikitext_perplexity.py`` measured on it; None: kept in the folder.
+        perplexity_file: blocks kept by `equilm.metrics.perplexity.measure_perplexities`; None: kept in the folder.
         blocks: measure perplexity on the first so many blocks; None: all.
 
     Returns:

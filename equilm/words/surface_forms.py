@@ -1,14 +1,17 @@
 """Which surface forms of word lists a tokenizer has as single tokens, and why not the others."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
 from .._coverage import ANCHOR, Coverage, SurfaceForm, surface_forms
 from .axes import AxisLike, load_axes
+from .word_pieces import MAX_PIECE_SHARE, PieceCounter
 
 # A letter that hardly a vocabulary holds: its last token is the unknown token, declared or not, or else a byte.
 _RARE_LETTER = "\U0002a6d6"
+_UNMARKED = ("unmarked", "unmarked_newline")
 
 
 class Speller:
@@ -54,7 +57,11 @@ class Speller:
 
 
 def cover_axes(
-    axes: AxisLike | Sequence[AxisLike], tokenizer: PreTrainedTokenizerBase, *, unmarked_lower: bool = False
+    axes: AxisLike | Sequence[AxisLike],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    unmarked_lower: bool = False,
+    max_piece_share: float | None = MAX_PIECE_SHARE,
 ) -> tuple[Coverage, ...]:
     """Which surface forms of the axes' lists and general words a tokenizer can carry, and why not the others.
 
@@ -64,18 +71,26 @@ def cover_axes(
         axes: axes, built-in names or paths of JSON files, one or several.
         tokenizer: the model's tokenizer.
         unmarked_lower: also look at lower-case words without a space before them.
+        max_piece_share: the form of a list is left out if for one of its tokens more than this share of its uses are
+            pieces of longer words, as *men* is of *men|acing*; None leaves none out. Forms asked for by
+            ``unmarked_lower`` are not measured.
     """
+    loaded = load_axes(axes)
     speller = Speller(tokenizer)
+    swaps = [form.words for axis in loaded for entry in axis.words for form in surface_forms(entry)]
+    limit = None if max_piece_share is None else (PieceCounter(tokenizer, swaps), max_piece_share)
     used: dict[int, str] = {}  # token id to the word it stands for
     rows: list[Coverage] = []
-    for axis in load_axes(axes):
+    for axis in loaded:
         for entry in axis.words:
-            for row in _cover(axis.name, tuple(entry), speller, used, unmarked_lower):
+            for form, row in _cover(axis.name, tuple(entry), speller, used, unmarked_lower):
+                if row.mapped and limit and (reason := _cut_reason(form, row, speller, *limit)):
+                    row = replace(row, mapped=False, reason=reason)
                 rows.append(row)
                 if row.mapped:
                     used.update((ids[0], word) for ids, word in zip(row.token_ids, row.words, strict=True))
         for word in axis.general_words:
-            rows += _cover(axis.name, (word,), speller, {}, unmarked_lower, general=True)
+            rows += [row for _, row in _cover(axis.name, (word,), speller, {}, unmarked_lower, general=True)]
     return tuple(rows)
 
 
@@ -86,7 +101,7 @@ def _cover(
     used: dict[int, str],
     unmarked_lower: bool,
     general: bool = False,
-) -> Iterator[Coverage]:
+) -> Iterator[tuple[SurfaceForm, Coverage]]:
     seen = set()
     for form in surface_forms(entry, unmarked_lower):
         spelled = [speller.spell(word, form) for word in form.words]
@@ -95,7 +110,22 @@ def _cover(
             continue  # a tokenizer without case, or one that marks the start of a text like a space
         seen.add(token_ids)
         reason = "; ".join(filter(None, (problem for _, problem in spelled))) or _clash(form, token_ids, speller, used)
-        yield Coverage(axis, entry, form.words, form.variant, token_ids, not reason, reason, general)
+        yield form, Coverage(axis, entry, form.words, form.variant, token_ids, not reason, reason, general)
+
+
+def _cut_reason(form: SurfaceForm, row: Coverage, speller: Speller, counter: PieceCounter, limit: float) -> str:
+    """Why single tokens are better left alone: too many of their uses are pieces of longer words."""
+    if form.variant in _UNMARKED:
+        return ""
+    tokens = [token for (token,) in row.token_ids]
+    return "; ".join(
+        f"{word!r} is token {speller.token(token)}, which is also the start of {pieces.examples()}: "
+        f"{pieces.share:.1%} of its uses"
+        for word, token, pieces in zip(
+            form.words, tokens, counter.count(form.words, tokens, form.before + form.space), strict=True
+        )
+        if pieces.share > limit
+    )
 
 
 def _clash(form: SurfaceForm, token_ids: tuple[tuple[int, ...], ...], speller: Speller, used: dict[int, str]) -> str:

@@ -13,7 +13,7 @@ from study_models import classifier, models
 from equilm import EquiLMError
 from equilm.cli import report as command
 from equilm.cli.parser import build_parser
-from equilm.metrics import regard_classifier
+from equilm.metrics import regard_loading
 from equilm.study import Study
 from equilm.study.run import run_study
 from equilm.study.storage import read_header
@@ -36,7 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _without_a_real_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regard_classifier, "load_classifier", lambda name: classifier())
+    monkeypatch.setattr(regard_loading, "load_classifier", lambda name: classifier())
 
 
 def test_report(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

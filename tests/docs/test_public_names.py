@@ -22,6 +22,7 @@ INSIDERS = {
     "examples/regard_classifier/train.py",
     "examples/regard_study/run.py",
     "examples/scan/batch1.py",
+    "examples/scan/recipes.py",
     "examples/scan/run.py",
 }
 

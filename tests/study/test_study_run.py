@@ -15,7 +15,8 @@ import pytest
 from study_models import STUDY, byte_regard, classifier, models, run, settings
 
 from equilm import EquiLMError
-from equilm.metrics.regard_classifier import LABELS, load_classifier
+from equilm.metrics.regard_classifier import LABELS
+from equilm.metrics.regard_loading import load_classifier
 from equilm.study import Cell
 from equilm.study.cells import PAIRED
 from equilm.study.gaps import CellCheck

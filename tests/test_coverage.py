@@ -13,8 +13,7 @@ from transformers import AutoModelForCausalLM
 from word_models import word_model, word_tokenizer
 
 from equilm import EquiLMError, EquiLMForCausalLM
-from equilm._coverage import Coverage
-from equilm._table_checks import check_tokenizer
+from equilm._coverage import Coverage, check_tokenizer
 
 Config = dict[str, Any]
 
