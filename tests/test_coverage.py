@@ -41,7 +41,7 @@ def other_partner(config: Config) -> None:
 def other_partner_of_the_same_list(config: Config) -> None:
     first, second = next((a, b) for a, b in pairwise(mapped_rows(config)) if a["entry"] == b["entry"])
     one, two = first["token_ids"], second["token_ids"]
-    one[1], two[1] = two[1], one[1]  # " female" becomes the partner of " Male", " Female" that of " male"
+    one[1], two[1] = two[1], one[1]  # " woman" becomes the partner of " Man", " Woman" that of " man"
 
 
 def a_form_fewer(config: Config) -> None:
@@ -99,15 +99,15 @@ def consistent_lie(config: Config) -> None:
     ("tamper", "message"),
     [
         (other_partner, "does not match the model's table"),
-        (other_partner_of_the_same_list, "' Female', where 'female' was mapped"),
-        (a_form_fewer, r"has 'Male/Female' as single tokens \(title\), but the coverage leaves out that form"),
+        (other_partner_of_the_same_list, "' Woman', where 'woman' was mapped"),
+        (a_form_fewer, r"has 'Man/Woman' as single tokens \(title\), but the coverage leaves out that form"),
         (other_general_words, "contradict"),
         (first_of_several, "contradict"),
         (fewer_lists, "Axis 'race3' and its coverage differ"),
         (an_axis_more, "stands in two places"),
         (foreign_rows, "Axis 'race3' and its coverage differ"),
         (words_for_show, "Axis 'gender' and its coverage differ"),
-        (forms_for_show, "shows 'rich/poor' as a form of 'male/female'"),
+        (forms_for_show, "shows 'rich/poor' as a form of 'man/woman'"),
         (no_permutation, "stands in two places"),
         (malformed, "malformed"),
         (consistent_lie, "does not match the model's table: token 60"),
