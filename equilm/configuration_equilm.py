@@ -73,8 +73,8 @@ class EquiLMConfig(PreTrainedConfig):
             check_coverage(axes, self.coverage)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise EquiLMError(
-                f"axes or coverage of this EquiLMConfig is malformed ({error!r}). Get the repository anew, or wrap the "
-                "base model again with EquiLMForCausalLM.from_base."
+                f"axes or coverage of this EquiLMConfig is malformed ({error!r}). Download the repository again, "
+                "or wrap the base model again with EquiLMForCausalLM.from_base."
             ) from error
         stored = (self.cycles, self.general_ids)  # in files from before these were derived
         self.cycles = self.general_ids = None
@@ -82,8 +82,8 @@ class EquiLMConfig(PreTrainedConfig):
         for name, old, new in zip(("cycles", "general_ids"), stored, derived, strict=True):
             if old is not None and old != new:
                 raise EquiLMError(
-                    f"{name} of this EquiLMConfig are not the token ids of its coverage. Get the repository anew, or "
-                    "wrap the base model again with EquiLMForCausalLM.from_base."
+                    f"{name} of this EquiLMConfig are not the token ids of its coverage. Download the repository "
+                    "again, or wrap the base model again with EquiLMForCausalLM.from_base."
                 )
 
     def to_dict(self) -> dict[str, Any]:

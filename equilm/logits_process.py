@@ -31,12 +31,12 @@ class EquiLogitsProcessor(LogitsProcessor):
 
     generate() runs its own processors before this one. Tokens they mask with -inf stay masked; scores they change in
     any other way (``repetition_penalty``, ``sequence_bias``, ``guidance_scale`` …) could be neither fair nor equal to
-    the model's and are refused: `EquiLMForCausalLM` applies such settings to the fair logits. What only the model's
-    own `generate` does: one text for one seed, and ties broken by a fair draw.
+    the model's and are refused: `EquiLMForCausalLM` applies such settings to the fair logits. Only its `generate` gives
+    one text for one seed and breaks ties by a fair draw.
 
     Args:
         model: the base model that ``generate`` is called on, or the ``PeftModel`` with its adapters.
-        action: the words mapped to its tokens, a `VocabularyAction`.
+        action: the action on the model's token ids, such as a `VocabularyAction`.
         relaxed: R-EquiLM: general words keep the base model's scores.
         attention_mask: shape ``(B, T)``, the mask given to ``generate``; needed for padded prompts.
         self_check: compare two steps on a short random text with the definition, and go without a cache where that is

@@ -1,73 +1,19 @@
-"""Surface forms: how the words of a list are written in text, and which of these forms a tokenizer can carry."""
+"""Which surface forms of word lists a tokenizer has as single tokens, and why not the others."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from .._coverage import Coverage
+from .._coverage import ANCHOR, Coverage, SurfaceForm, surface_forms
 from .axes import AxisLike, load_axes
 from .word_pieces import MAX_PIECE_SHARE, PieceCounter, Pieces
 
-# What stands before a word here is a sign that no tokenizer merges with the text after it, as some do with whole words.
-_ANCHOR = "#"
 # A letter that hardly a vocabulary holds: its last token is the unknown token, declared or not, or else a byte.
 _RARE_LETTER = "\U0002a6d6"
 _UNMARKED = ("unmarked", "unmarked_newline")
 # What stands before a word in the forms that do not follow a space.
-_TEXT_BEFORE = {"start": "", "newline": f"{_ANCHOR}\n", "unmarked": "", "unmarked_newline": f"{_ANCHOR}\n"}
-
-
-class SurfaceForm(NamedTuple):
-    """One way to write the words of a list.
-
-    Attributes:
-        variant: ``"lower"``, ``"title"``, ``"upper"`` (or ``"written"`` for a list of mixed case) after a space;
-            ``"start"`` at the start of a text and ``"newline"`` after a newline, both in title case;
-            ``"unmarked"`` and ``"unmarked_newline"`` the same two places in lower case.
-        words: the words, all in this form.
-        before: the text that stands before the word.
-        space: what separates the two: a space, or nothing.
-    """
-
-    variant: str
-    words: tuple[str, ...]
-    before: str
-    space: str
-
-
-def surface_forms(words: Sequence[str], unmarked_lower: bool = False) -> list[SurfaceForm]:
-    """The forms of a list: a word in lower case has title and upper case too; one with capitals never loses them.
-
-    Args:
-        words: the list as it is written in its axis.
-        unmarked_lower: also the lower case without a space before it, which is mostly a piece of another word.
-
-    Example:
-        >>> [(form.variant, form.words[0]) for form in surface_forms(["man", "woman"])]
-        [('lower', 'man'), ('title', 'Man'), ('upper', 'MAN'), ('start', 'Man'), ('newline', 'Man')]
-        >>> [(form.variant, form.words[0]) for form in surface_forms(["Black", "White"])]
-        [('title', 'Black'), ('upper', 'BLACK'), ('start', 'Black'), ('newline', 'Black')]
-    """
-    written, titled = tuple(words), tuple(map(_title, words))
-    variants = {  # where two forms coincide, the later name stands
-        written: "lower" if all(word.islower() for word in words) else "written",
-        titled: "title",
-        tuple(word.upper() for word in words): "upper",
-    }
-    forms = [SurfaceForm(variant, form, _ANCHOR, " ") for form, variant in variants.items()]
-    forms += [SurfaceForm("start", titled, "", ""), SurfaceForm("newline", titled, f"{_ANCHOR}\n", "")]
-    if unmarked_lower and written != titled:
-        forms += [
-            SurfaceForm("unmarked", written, "", ""),
-            SurfaceForm("unmarked_newline", written, f"{_ANCHOR}\n", ""),
-        ]
-    return forms
-
-
-def _title(word: str) -> str:
-    return word[0].upper() + word[1:] if word.islower() else word
+_TEXT_BEFORE = {"start": "", "newline": f"{ANCHOR}\n", "unmarked": "", "unmarked_newline": f"{ANCHOR}\n"}
 
 
 class Speller:
@@ -84,7 +30,7 @@ class Speller:
         self.tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
         self.special = {*tokenizer.all_special_ids, *(token for token, content in added.items() if content.special)}
-        self.unknown = set(self._encode(_ANCHOR + _RARE_LETTER)[-1:])
+        self.unknown = set(self._encode(ANCHOR + _RARE_LETTER)[-1:])
 
     def spell(self, word: str, form: SurfaceForm) -> tuple[tuple[int, ...], str]:
         """The token ids of a word in a form, and why they cannot be swapped: ``""`` if the word is one ordinary token.
@@ -187,7 +133,7 @@ def _counter(tokenizer: PreTrainedTokenizerBase, entries: Iterable[Sequence[str]
 
 
 def _pieces(row: Coverage, counter: PieceCounter) -> list[Pieces]:
-    before = _TEXT_BEFORE.get(row.variant, f"{_ANCHOR} ")
+    before = _TEXT_BEFORE.get(row.variant, f"{ANCHOR} ")
     return counter.count(row.words, [token for (token,) in row.token_ids], before)
 
 

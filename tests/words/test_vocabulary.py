@@ -15,12 +15,12 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from equilm import EquiLMConfig
+from equilm._coverage import surface_forms
 from equilm.actions import TokenAction
 from equilm.errors import EquiLMError
 from equilm.groups import CyclicGroup, ProductGroup
-from equilm.words import Coverage
+from equilm.words import Coverage, cover_axes
 from equilm.words.axes import BUILT_IN_AXES, DemographicAxis
-from equilm.words.surface_forms import cover_axes, surface_forms
 from equilm.words.vocabulary import VocabularyAction, coverage_table
 
 GPT2 = Path(__file__).resolve().parents[3] / "shared" / "data" / "gpt2-tokenizer"
