@@ -3,18 +3,17 @@
 import copy
 import tempfile
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from definition import CACHE, average, cache_argument, cyclic_table, forward_logits, generated_logits, stepped_logits
-from tiny_configs import BOS, EOS, PAD, VOCAB, tiny_config
+from tiny_configs import BOS, PAD, VOCAB, tiny_config
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
-from equilm import EquiLMConfig, EquiLMError, EquiLMForCausalLM, EquiLMForSeq2SeqLM, EquiLMSeq2SeqConfig
+from equilm import EquiLMError, EquiLMForCausalLM, EquiLMForSeq2SeqLM
 
 CYCLE = [10, 11, 12]
 LENGTHS = (7, 24)
@@ -70,7 +69,7 @@ def build(name: str, mapping: str) -> PreTrainedModel:
     """A tiny random model in evaluation mode, its weights large enough that an error shows."""
     torch.manual_seed(0)
     auto = AutoModelForCausalLM if mapping == "causal" else AutoModelForSeq2SeqLM
-    base = auto.from_config(tiny_config(name), dtype=torch.float32).eval()
+    base = auto.from_config(tiny_config(name, mapping), dtype=torch.float32).eval()
     with torch.no_grad():
         for parameter_name, parameter in base.named_parameters():
             if parameter.ndim >= 2 and not any(rate in parameter_name for rate in _RATES):
@@ -99,9 +98,8 @@ def prompts(length: int, mapping: str) -> dict[str, Tensor]:
 def wrap(base: PreTrainedModel, mapping: str) -> Any:
     """The base model with one list of three tokens."""
     # As `from_base` does it, which needs a tokenizer too.
-    causal = mapping == "causal"
-    config_class, model_class = (EquiLMConfig, EquiLMForCausalLM) if causal else (EquiLMSeq2SeqConfig, EquiLMForSeq2SeqLM)
-    config: Any = config_class(
+    model_class: Any = EquiLMForCausalLM if mapping == "causal" else EquiLMForSeq2SeqLM
+    config = model_class.config_class(
         text_config=copy.deepcopy(base.config),
         attn_implementation=base.config._attn_implementation,
         cycles=[[CYCLE]],
@@ -222,7 +220,7 @@ def generation_gap(base: Any, given: dict[str, Tensor]) -> float:
 
 
 def gap(found: Tensor, expected: Tensor) -> float:
-    """The largest difference, relative to the largest expected value, at least 1; infinite where either is not finite."""
+    """The largest difference, relative to the largest expected value, at least 1; infinite for what is not finite."""
     if found.shape != expected.shape or not bool(found.isfinite().all()):
         return float("inf")
     return float((found - expected).abs().max() / expected.abs().max().clamp(min=1.0))

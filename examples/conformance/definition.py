@@ -49,7 +49,7 @@ class Forced(LogitsProcessor):
 
 
 def generated_logits(model: PreTrainedModel, texts: dict[str, Tensor], path: Tensor, row: Tensor) -> Tensor:
-    """What a model's own ``generate`` reads along a path of tokens, text and path permuted by ``row``: ``(B, T, V)``."""
+    """What a model's own ``generate`` reads along a path, text and path permuted by ``row``: ``(B, T, V)``."""
     start = 1 if model.config.is_encoder_decoder else texts["input_ids"].shape[1]
     forced = LogitsProcessorList([Forced(row[path], start)])
     permuted = {k: row[v] if k.endswith("input_ids") else v for k, v in texts.items()}

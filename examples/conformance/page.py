@@ -44,8 +44,8 @@ _INTRODUCTION = """# Architectures
 
 Made by `python examples/conformance/run.py` with transformers {version}: do not edit.
 
-Of every architecture in transformers' mappings a tiny model with random weights is built, wrapped with one list of three
-tokens, and compared with the definition, φ(x)[v] = 1/|G| Σ_g M(g·x)[g·v], computed with the base model alone: the forward
-pass, cached steps, `generate`, one seed for X and gX, beam search, save and load; on prompts of 7 and 24 tokens, one of
-two padded on the left.
+Of every architecture in transformers' mappings a tiny model with random weights is built, wrapped with one list of
+three tokens, and compared with the definition, φ(x)[v] = 1/|G| Σ_g M(g·x)[g·v], computed with the base model alone: the
+forward pass, cached steps, `generate`, one seed for X and gX, beam search, save and load; on prompts of 7 and 24
+tokens, one of two padded on the left.
 """

@@ -71,8 +71,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mapping", choices=MAPPINGS, action="append", help="one or both; by default both")
     parser.add_argument("--only", action="append", metavar="NAME", help="check these model types again, print, no page")
+    parser.add_argument(
+        "--again", action="append", default=[], metavar="VERDICT", help='check those again, such as "wrong"'
+    )
     parser.add_argument("--seconds", type=float, default=240, help="for each architecture")
-    parser.add_argument("--results", type=Path, help="folder of the lines of JSON; by default one for each transformers")
+    parser.add_argument(
+        "--results", type=Path, help="folder of the lines of JSON; by default one for each transformers"
+    )
     parser.add_argument("--page", type=Path, default=FOLDER.parents[1] / "docs" / "conformance.md")
     arguments = parser.parse_args()
 
@@ -87,7 +92,8 @@ def main() -> None:
         file = folder / f"{mapping}.jsonl"
         results[mapping] = read_results(file)
         names = [name for name in arguments.only or MAPPINGS[mapping] if name in MAPPINGS[mapping]]
-        todo = [name for name in names if arguments.only or name not in results[mapping]]
+        found = {name: result["verdict"] for name, result in results[mapping].items()}
+        todo = [name for name in names if arguments.only or name not in found or found[name] in arguments.again]
         for name in tqdm(todo, desc=mapping, unit="model"):
             result = run_one(context, name, mapping, arguments.seconds)
             results[mapping][name] = result
@@ -96,7 +102,7 @@ def main() -> None:
             if arguments.only or result["verdict"] in ("wrong", "crashed"):
                 tqdm.write(f"{name}: {result['verdict']} {result['words']}")
     if not arguments.only:
-        complete = {m: [found[name] for name in MAPPINGS[m] if name in found] for m, found in results.items()}
+        complete = {m: [rows[name] for name in MAPPINGS[m] if name in rows] for m, rows in results.items()}
         write_page(arguments.page, complete, transformers.__version__)
 
 

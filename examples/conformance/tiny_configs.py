@@ -31,7 +31,9 @@ _SIZES: dict[str, int] = {
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads"), 4),
     **dict.fromkeys(("decoder_attention_heads", "encoder_attention_heads", "num_decoder_attention_heads"), 4),
     **dict.fromkeys(("num_encoder_attention_heads", "linear_num_heads", "num_query_groups"), 4),
-    **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "num_global_key_value_heads", "swa_num_key_value_heads"), 2),
+    **dict.fromkeys(
+        ("num_key_value_heads", "num_kv_heads", "num_global_key_value_heads", "swa_num_key_value_heads"), 2
+    ),
     **dict.fromkeys(("swa_num_attention_heads",), 4),
     **dict.fromkeys(("head_dim", "d_kv", "d_head", "dim_head", "attention_head_size", "kv_channels"), 8),
     **dict.fromkeys(("global_head_dim", "v_head_dim", "qk_nope_head_dim", "qk_rope_head_dim", "swa_head_dim"), 8),
@@ -68,16 +70,19 @@ _SIZES: dict[str, int] = {
 _LAYER_LISTS = ("layer_types", "layers_block_type", "mlp_layer_types", "block_types")
 
 
-def tiny_config(name: str) -> PreTrainedConfig:
+def tiny_config(name: str, mapping: str) -> PreTrainedConfig:
     """The tiny configuration of an entry of transformers' auto mappings.
 
     Args:
         name: the model type, such as "llama".
+        mapping: "causal" or "seq2seq"; in the first an encoder, such as BERT, is made a decoder.
     """
     override = OVERRIDES.get(name, {})
     start = {field: override[field] for field in override.get("needed", ())}  # what the default lacks
     default = CONFIG_MAPPING[name](**start)
     changes = _shrunk(default)
+    if mapping == "causal" and "is_decoder" in vars(default):
+        changes["is_decoder"] = True
     _merge(changes, {field: value for field, value in override.items() if field != "needed"})
     return CONFIG_MAPPING[name](**changes)
 
@@ -126,7 +131,9 @@ def _rope(config: PreTrainedConfig) -> dict[str, Any]:
         return kept
 
     nested = any(isinstance(value, dict) for value in rope.values())
-    return {"rope_parameters": {k: ordinary(v) if isinstance(v, dict) else v for k, v in rope.items()} if nested else ordinary(rope)}
+    if nested:
+        return {"rope_parameters": {k: ordinary(v) if isinstance(v, dict) else v for k, v in rope.items()}}
+    return {"rope_parameters": ordinary(rope)}
 
 
 def _tokens(config: PreTrainedConfig) -> dict[str, Any]:
