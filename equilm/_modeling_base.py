@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 
-from ._base_weights import refuse_adapters, take_over_quantization
+from ._base_weights import build_base, refuse_adapters, take_over_quantization
+from ._cache_use import CacheUse, cache_use
 from ._compat import CACHE, cache_argument, pop_cache
 from ._fairness_report import FairnessReport, fairness_report
 from ._generation import FairGenerationMixin
@@ -56,16 +57,23 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     _shares_rows = True  # False runs all |G|·B rows, the reference that tests and benchmarks compare with
     _projects_once = False  # whether the head may be applied to the mean hidden state
+    cache_use: CacheUse | None = None  # how the base model's cache may be continued; None: not known yet
 
     def __init__(self, config: EquiLMConfig, language_model: PreTrainedModel | None = None):
+        if language_model is not None:
+            if config.text_config is language_model.config:  # transformers writes into the configuration it is given
+                config.text_config = copy.deepcopy(config.text_config)
+            if config._attn_implementation is None:
+                config._attn_implementation = language_model.config._attn_implementation
         super().__init__(config)
         self._is_new = language_model is None  # without weights yet
         if language_model is None:
-            language_model = self.base_auto_class.from_config(config.text_config)
+            language_model = build_base(self.base_auto_class, config.text_config)
         self.language_model = language_model
         self._base_arguments = frozenset(inspect.signature(language_model.forward).parameters)
         self._cache_argument = cache_argument(language_model)
         self._decoder_cache_argument = cache_argument(language_model.get_decoder())
+        self.cache_use = None if self._cache_argument else "none"
         self._is_stateful = language_model._is_stateful
         self.group = config.token_action().group
         for name, table in self._tables().items():
@@ -151,6 +159,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
     @classmethod
     def _wrap(cls: type[Wrapped], base: PreTrainedModel, action: Any, relaxed: bool) -> Wrapped:
         text_config = copy.deepcopy(base.config)
+        text_config.architectures = [type(base).__name__]  # which class to load, where the auto class has another
         if hasattr(text_config, "quantization_config"):
             del text_config.quantization_config  # it is about the files, which are the whole model's
         config = cast(Any, cls.config_class)(
@@ -234,19 +243,36 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         super().save_pretrained(*args, **kwargs)
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
-        kwargs[self._cache_argument] = pop_cache(kwargs)
+        if (cache := pop_cache(kwargs)) is not None:
+            kwargs[self._cache_name] = cache
         inputs = cast(Any, self.language_model).prepare_inputs_for_generation(input_ids, **kwargs)
-        inputs[CACHE] = inputs.pop(self._cache_argument, None)
+        if (cache := pop_cache(inputs)) is not None:
+            inputs[CACHE] = cache
         return cast(dict[str, Any], inputs)
 
     def _prepare_cache_for_generation(
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
         """As the base model, by whose class transformers decides which cache it gets, and under which name."""
-        model_kwargs[self._cache_argument] = pop_cache(model_kwargs)
+        cache = pop_cache(model_kwargs)
+        if generation_config.use_cache and self._continues_caches() == "none":
+            generation_config.use_cache = False
+        if cache is not None:
+            model_kwargs[self._cache_name] = cache
         base = cast(Any, self.language_model)
         base._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-        model_kwargs[CACHE] = model_kwargs.pop(self._cache_argument, None)
+        if (cache := pop_cache(model_kwargs)) is not None:
+            model_kwargs[CACHE] = cache
+
+    @property
+    def _cache_name(self) -> str:
+        return self._cache_argument or CACHE
+
+    def _continues_caches(self) -> CacheUse:
+        """How a filled cache may be continued: found out once, by trying."""
+        if self.cache_use is None:
+            self.cache_use = cache_use(self.language_model, self._cache_name)
+        return self.cache_use
 
     def _mean_logits(self, row_logits: Tensor, rows: Rows) -> Tensor:
         """φ(x), shape ``(B, T, V)``, from the base model's logits of each row, ``(n, T, V)``."""

@@ -1,6 +1,6 @@
 """The configuration of an EquiLM: the base model's, the demographic axes, and the token lists they map to."""
 
-from typing import Any
+from typing import Any, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -49,6 +49,15 @@ class EquiLMConfig(PreTrainedConfig):
         if self.cycles is not None:
             self.token_action()
             self._check_lists()
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
+        """The part of the base model's configuration that is about text."""
+        return cast(PreTrainedConfig, self.text_config).get_text_config(*args, **kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the size of the base model's (padded) vocabulary."""
+        return cast(int, self.get_text_config().vocab_size)
 
     def _check_lists(self) -> None:
         if self.axes is None and self.coverage is None:
