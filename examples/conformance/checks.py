@@ -19,7 +19,7 @@ CYCLE = [10, 11, 12]
 LENGTHS = (7, 24)
 NEW_TOKENS = 5
 # Largest difference of logits that rounding explains, relative to the largest logit, at least 1. Faults are above 0.01.
-TOLERANCE = 2e-3
+TOLERANCE = 5e-3
 # Names of two-dimensional parameters that are no weights of a linear map: rates of recurrences.
 _RATES = ("A_log", "dt_bias", "time_", "decay", "A_logs")
 
@@ -50,14 +50,14 @@ def check(name: str, mapping: str) -> Result:
     result = Result(name)
     try:
         base = build(name, mapping)
-        texts = {length: prompts(length, mapping) for length in LENGTHS}
+        texts = {length: prompts(length, base.config.is_encoder_decoder) for length in LENGTHS}
         plain = [forward_logits(base, texts[length]) for length in LENGTHS]
         if not all(bool(kept(logits, t).isfinite().all()) for logits, t in zip(plain, texts.values(), strict=True)):
             raise ValueError("its logits are not finite")
     except Exception as error:  # noqa: BLE001 - whatever it is, the base model alone raised it
         return Result(name, "not built", _words(error))
     try:
-        model = wrap(copy.deepcopy(base), mapping)  # of its own, so that wrapping cannot change the definition
+        model = wrap(copy.deepcopy(base))  # of its own, so that wrapping cannot change the definition
     except Exception as error:  # noqa: BLE001
         return Result(name, "refused" if isinstance(error, EquiLMError) else "crashed", _words(error))
     for title, compare, itself in comparisons(base, model, texts):
@@ -82,23 +82,24 @@ def build(name: str, mapping: str) -> PreTrainedModel:
     return base
 
 
-def prompts(length: int, mapping: str) -> dict[str, Tensor]:
+def prompts(length: int, seq2seq: bool) -> dict[str, Tensor]:
     """Two texts of ``length`` tokens, the first padded on the left; each names the axis."""
     ids = torch.randint(20, VOCAB - 1, (2, length), generator=torch.Generator().manual_seed(length))
     ids[:, length * 2 // 3] = torch.tensor(CYCLE[:2])
     ids[0, : length // 4] = PAD
     texts = {"input_ids": ids, "attention_mask": (ids != PAD).long()}
-    if mapping == "seq2seq":
+    if seq2seq:
         start = torch.randint(20, VOCAB - 1, (2, 6), generator=torch.Generator().manual_seed(1))
         start[:, 0], start[:, 3] = BOS, torch.tensor(CYCLE[1:])
         texts["decoder_input_ids"] = start
     return texts
 
 
-def wrap(base: PreTrainedModel, mapping: str) -> Any:
+def wrap(base: PreTrainedModel) -> Any:
     """The base model with one list of three tokens."""
     # As `from_base` does it, which needs a tokenizer too.
-    model_class: Any = EquiLMForCausalLM if mapping == "causal" else EquiLMForSeq2SeqLM
+    # Among transformers' encoder-decoders are decoders with a tower for sounds; these are wrapped as what they are.
+    model_class: Any = EquiLMForSeq2SeqLM if base.config.is_encoder_decoder else EquiLMForCausalLM
     config = model_class.config_class(
         text_config=copy.deepcopy(base.config),
         attn_implementation=base.config._attn_implementation,

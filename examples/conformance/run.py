@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 import transformers
+from checks import check
 from page import write_page
 from tqdm.auto import tqdm
 from transformers.models.auto import modeling_auto
@@ -33,8 +34,6 @@ MAPPINGS = {
 
 def check_and_send(name: str, mapping: str, connection: Connection) -> None:
     """In a process of its own: check an architecture and send the result."""
-    from checks import check
-
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
