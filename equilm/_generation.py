@@ -32,6 +32,7 @@ from ._generation_checks import (
     warn_nothing_swapped,
     warn_unchecked,
 )
+from ._orbit_rows import is_filled
 from ._table_checks import check_tokenizer
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
@@ -138,7 +139,7 @@ class FairGenerationMixin(GenerationMixin):
         shared = draw_frame(self.action, candidates, 1 if beams > 1 else returned, fair_ties)
         rows = shared.repeat(beams)
         cache, start = kwargs.get(CACHE), kwargs.get("decoder_input_ids")
-        if cache is not None and cache.get_seq_length() > 0:
+        if is_filled(cache):
             canonical.enter_cache(cache)
         if start is not None:
             kwargs["decoder_input_ids"] = canonical.enter(start)

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import torch
@@ -19,6 +20,7 @@ from ._fairness_report import FairnessReport, fairness_report
 from ._generation import FairGenerationMixin
 from ._orbit_rows import Rows
 from ._projection import has_linear_head, is_plain_linear, project_columns
+from ._self_check import SelfCheck, check_model
 from ._table_checks import check_repository
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
@@ -57,12 +59,15 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     _shares_rows = True  # False runs all |G|·B rows, the reference that tests and benchmarks compare with
     _projects_once = False  # whether the head may be applied to the mean hidden state
+    # Prefilling the shared prefix by itself reads all weights once more, about the price of this many tokens.
+    _worth_a_pass = 32
+    _checked = SelfCheck({}, skipped="call model.self_check()")
     cache_use: CacheUse | None = None  # how the base model's cache may be continued; None: not known yet
 
     def __init__(self, config: EquiLMConfig, language_model: PreTrainedModel | None = None):
         if language_model is not None:
-            if config.text_config is language_model.config:  # transformers writes into the configuration it is given
-                config.text_config = copy.deepcopy(config.text_config)
+            # Which class to load, where the auto class has another, or none.
+            cast(Any, config.text_config).architectures = [type(language_model).__name__]
             if config._attn_implementation is None:
                 config._attn_implementation = language_model.config._attn_implementation
         super().__init__(config)
@@ -104,12 +109,21 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers. A table that does not fit its words, or the tokenizer beside it, is refused."""
+        """As in transformers. A table that does not fit its words, or the tokenizer beside it, is refused.
+
+        Args:
+            pretrained_model_name_or_path: a Hub id or a folder.
+            args: as in transformers.
+            kwargs: as in transformers; ``self_check=False`` skips `self_check`.
+        """
+        checks = kwargs.pop("self_check", True)
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with output_loading_info=True, a pair
         if pretrained_model_name_or_path is not None:
             check_repository(pretrained_model_name_or_path, model.config.coverage or (), **kwargs)
         model._projects_once = has_linear_head(model.language_model)  # it had no weights when it was built
+        if checks:
+            model.self_check()
         return loaded
 
     @classmethod
@@ -120,6 +134,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         axes: Any = ("gender",),
         relaxed: bool = False,
         unmappable: Literal["raise", "skip"] = "skip",
+        self_check: bool = True,
         **from_pretrained_kwargs: Any,
     ) -> Wrapped:
         """Wrap a language model of the kind that the class is for.
@@ -131,6 +146,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
                 objects, one or several; several act as their product.
             relaxed: R-EquiLM: the axes' general words are left as the base model has them.
             unmappable: what to do with a word list that the tokenizer cannot carry: "skip" it, or "raise".
+            self_check: run `self_check` on the wrapped model.
             from_pretrained_kwargs: given to ``from_pretrained`` when the model is loaded by name.
 
         Returns:
@@ -138,7 +154,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
         Raises:
             EquiLMError: for an unknown axis, lists the tokenizer cannot carry, a tokenizer that does not match the
-                model, or a model of another kind.
+                model, a model of another kind, or one that fails its self-check.
 
         Example:
             >>> from equilm import EquiLMForCausalLM
@@ -154,12 +170,14 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         base, tokenizer = load_base(model_or_name, tokenizer, cls.base_auto_class, **from_pretrained_kwargs)
         vocab_size = base.config.get_text_config().vocab_size
         action = VocabularyAction.from_axes(axes, tokenizer, vocab_size=vocab_size, unmappable=unmappable)
-        return cls._wrap(base, action, relaxed)
+        model = cls._wrap(base, action, relaxed)
+        if self_check:
+            model.self_check()
+        return model
 
     @classmethod
     def _wrap(cls: type[Wrapped], base: PreTrainedModel, action: Any, relaxed: bool) -> Wrapped:
         text_config = copy.deepcopy(base.config)
-        text_config.architectures = [type(base).__name__]  # which class to load, where the auto class has another
         if hasattr(text_config, "quantization_config"):
             del text_config.quantization_config  # it is about the files, which are the whole model's
         config = cast(Any, cls.config_class)(
@@ -216,7 +234,34 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     def fairness_report(self) -> FairnessReport:
         """What is on: print it. Inside `plain` it says that fairness is off."""
-        return fairness_report(self.config, not self.is_plain)
+        return replace(fairness_report(self.config, not self.is_plain), self_check=str(self._checked))
+
+    def self_check(self) -> SelfCheck:
+        """Check the guarantee on this model: a short random text, each path against the definition.
+
+        The forward pass, a prefill with its shared prefix, and cached steps are compared with the mean over g of the
+        base model's own logits on each g·x, without a cache (paper, eq. 3). A shortcut that is wrong on this
+        architecture is switched off, where the model is right without, with a warning. `from_base` and
+        `from_pretrained` run it; `fairness_report` shows what it found. Random states and modes stay as they are.
+
+        Raises:
+            EquiLMError: names the architecture, the path and the difference.
+
+        Example:
+            >>> print(model.self_check())  # doctest: +SKIP
+        """
+        if self.is_plain:
+            raise EquiLMError("Inside plain() there is no fairness to check. Call self_check outside.")
+        self._checked = check_model(self)
+        return self._checked
+
+    def _check_texts(self, ids: Tensor) -> dict[str, Tensor]:
+        """What the self-check reads, by the names of `forward`'s arguments; the last is what is continued."""
+        raise NotImplementedError
+
+    def _check_arguments(self, texts: dict[str, Tensor]) -> dict[str, Any]:
+        """What else the self-check gives `forward` when it continues a text."""
+        raise NotImplementedError
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()

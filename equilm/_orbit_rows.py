@@ -173,6 +173,18 @@ def adopt(cache: Any, rows: Rows) -> None:
     cache.row_count = len(rows.first)
 
 
+def is_filled(cache: Any) -> bool:
+    """Whether a cache, or None, has seen tokens."""
+    if cache is None:
+        return False
+    if isinstance(cache, OrbitCache) and cache.branches is None:
+        return False
+    try:
+        return bool(cache.get_seq_length() > 0)
+    except ValueError:  # there is no length where all layers keep a state
+        return bool(cache.has_previous_state())
+
+
 def is_static(cache: Any) -> bool:
     """Whether a cache, or None, has shapes that stay as they are: it then holds all |G|·B rows."""
     return isinstance(cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache, StaticCache)

@@ -1,5 +1,6 @@
 """The configuration of an EquiLM: the base model's, the demographic axes, and the token lists they map to."""
 
+import copy
 from typing import Any, cast
 
 from huggingface_hub.dataclasses import strict
@@ -45,6 +46,8 @@ class EquiLMConfig(PreTrainedConfig):
             self.text_config = AutoConfig.for_model("gpt2")
         elif isinstance(self.text_config, dict):
             self.text_config = AutoConfig.for_model(**self.text_config)
+        else:  # transformers writes the choice of attention into the configurations below its own
+            self.text_config = copy.deepcopy(self.text_config)
         super().__post_init__(**kwargs)
         if self.cycles is not None:
             self.token_action()

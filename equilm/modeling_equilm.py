@@ -13,11 +13,8 @@ from ._base_arguments import PER_TEXT, TextBatch, refuse_unknown, take_packing, 
 from ._compat import CACHE, cache_of, one_cache
 from ._fair_backbone import FairBackbone, FairHead
 from ._modeling_base import EquiLMPreTrainedModel
-from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static
+from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_filled, is_static
 from .errors import EquiLMError
-
-# Prefilling the shared prefix by itself reads all weights once more, about the price of this many tokens.
-_WORTH_A_PASS = 32
 
 
 class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
@@ -45,6 +42,12 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
     def get_output_embeddings(self) -> Any:
         head, self._next_head = self._next_head, None
         return self.language_model.get_output_embeddings() if head is None else head
+
+    def _check_texts(self, ids: Tensor) -> dict[str, Tensor]:
+        return {"input_ids": ids}
+
+    def _check_arguments(self, texts: dict[str, Tensor]) -> dict[str, Any]:
+        return {"logits_to_keep": 1}
 
     def forward(
         self,
@@ -149,7 +152,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         copies = self.action.orbit(batch.ids)  # (|G|, B, T)
         whole = batch.flags.get("output_hidden_states") or batch.flags.get("output_attentions")  # of all tokens
         eager = not torch.compiler.is_compiling()
-        if eager and cache is not None and cache.get_seq_length() > 0:
+        if eager and is_filled(cache):
             use = self._continues_caches()
             if use == "none":
                 raise EquiLMError(
@@ -229,7 +232,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         if unusual or (positions is not None and positions.ndim != 2):
             return all_rows(order, batch, copies.device)
         parents = None
-        if cache is not None and cache.get_seq_length() > 0:
+        if is_filled(cache):
             parents = branches_of(cache)
             if parents.shape[1] != batch:
                 raise EquiLMError(f"The cache holds {parents.shape[1]} texts, but input_ids {batch}.")
@@ -247,7 +250,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             return 0
         start = batch.between(0, length)
         saved = len(rows.first) - len(self._rows(copies[..., :length], start.per_text, cache).first)
-        return length if saved * length >= _WORTH_A_PASS and self._continues_caches() == "chunks" else 0
+        return length if saved * length >= self._worth_a_pass and self._continues_caches() == "chunks" else 0
 
 
 def kept_positions(logits_to_keep: int | Tensor) -> slice | Tensor:

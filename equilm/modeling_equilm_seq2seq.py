@@ -56,6 +56,12 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         """Labels shifted to the right, as the base model does: int64, shape ``(B, T)``."""
         return cast(Any, self.language_model).prepare_decoder_input_ids_from_labels(labels=labels)
 
+    def _check_texts(self, ids: Tensor) -> dict[str, Tensor]:
+        return {"input_ids": ids, "decoder_input_ids": ids.flip(1)}
+
+    def _check_arguments(self, texts: dict[str, Tensor]) -> dict[str, Any]:
+        return {"encoder_outputs": self.get_encoder()(texts["input_ids"])}
+
     def _continues_caches(self) -> CacheUse:
         return "chunks" if self._cache_argument else "none"
 
