@@ -64,8 +64,8 @@ class FairBackbone:
         head: Any = model.language_model.get_output_embeddings()
         if not model._may_project or kwargs.get("output_router_logits"):
             raise EquiLMError(
-                f"The logits or the loss of {type(model.language_model).__name__} are not those of a linear head on its "
-                "hidden states (a soft cap, a multiplier, an adapter on the head, a router's loss), and this trainer "
+                f"The logits or the loss of {type(model.language_model).__name__} are not those of a linear head on "
+                "its hidden states (a soft cap, a multiplier, an adapter on the head, a router's loss). This trainer "
                 "applies the head itself, so it cannot be fair. Use one that calls the model, such as transformers' "
                 "Trainer."
             )

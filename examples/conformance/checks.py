@@ -5,6 +5,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -254,6 +255,7 @@ def _one(result: Result, title: str, compare: Callable[[], float], itself: Calla
 def _words(error: BaseException) -> str:
     if isinstance(error, EquiLMError):
         return str(error)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message[:300]} ({place.filename.rsplit('/', 1)[-1]}:{place.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "equilm" in Path(frame.filename).parts]
+    places = dict.fromkeys(f"{Path(frame.filename).name}:{frame.lineno}" for frame in [*ours[-1:], frames[-1]])
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({', '.join(places)})"
