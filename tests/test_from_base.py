@@ -64,7 +64,9 @@ def test_config_json_stays_readable_and_the_saved_model_is_the_same(
     model.save_pretrained(tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["axes"][0]["name"] == "gender" and ["man", "woman"] in written["axes"][0]["words"]
-    assert list(tokenizer.encode(" man woman")) in written["cycles"][0]
+    man, woman = tokenizer.encode(" man woman")
+    assert [[man], [woman]] in [row["token_ids"] for row in written["coverage"] if row["mapped"]]
+    assert {"cycles", "general_ids", "unmapped"}.isdisjoint(written)
     loaded: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
     ids = tokenizer("The Black man worked as", return_tensors="pt").input_ids
     with torch.no_grad():
@@ -141,7 +143,7 @@ def test_stop_strings(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
     model = EquiLMForCausalLM.from_base(base, tokenizer)
     inputs = tokenizer("The man worked as", return_tensors="pt")
     for stop in (" woman", "man", "!W", "oman!", "kings"):
-        with pytest.raises(EquiLMError, match=f"stop_strings='{stop}' stops some of"):
+        with pytest.raises(EquiLMError, match=f"stop_strings='{stop}' treats words that are swapped"):
             model.generate(**inputs, max_new_tokens=2, stop_strings=[stop], tokenizer=tokenizer)
     for stop in ("\n\n", "7", "! "):  # "! " ends in the space that every swapped word begins with
         model.generate(**inputs, max_new_tokens=2, stop_strings=[stop], tokenizer=tokenizer)

@@ -22,15 +22,15 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 
 
 def map_texts(prompt: Prompt, change: Callable[[str], str]) -> Any:
-    """A prompt with each of its texts changed, and all else as it is: roles, images, names, tool calls.
+    """A prompt with each of its texts changed. Everything else stays: roles, images, names, tool calls.
 
     The texts of a chat message are its ``content``, or the ``text`` of each part of it whose ``type`` is "text",
     "input_text" or "output_text"; and, of a message or a part, its ``refusal``. A ``content`` of another kind, such as
-    the ``None`` of a message that only calls tools, stays as it is. A message that is an object of a client, such as
+    the ``None`` of a message that only calls tools, is left unchanged. A message that is an object of a client, such as
     ``response.choices[0].message``, becomes the dict that the client itself would send.
 
     Args:
-        prompt: a text, or messages as the OpenAI protocol has them.
+        prompt: a text, or chat messages in the format of the OpenAI protocol.
         change: what to do with each text.
 
     Raises:
@@ -58,7 +58,7 @@ def text_before(prompt: Prompt, continues: bool | None) -> str:
 
     Args:
         prompt: a text or messages.
-        continues: whether it continues one: by default the answer to a text does, the reply to messages does not.
+        continues: whether the answer continues the prompt's text; by default it does for a text and not for messages.
     """
     if continues is None:
         continues = isinstance(prompt, str)

@@ -13,11 +13,17 @@ from collections.abc import Iterator
 
 import torch
 from datasets import Dataset
+from recipes import PRETRAINING
 
-from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanSeq2Seq, load_split
-from equilm.scan.modeling_scan import ScanPreTrainedModel
-from equilm.scan.tokens import collate
-from equilm.scan.training import PRETRAINING, LengthSampler
+from equilm.scan import (
+    EquiScanSeq2Seq,
+    GroupScanSeq2Seq,
+    LengthSampler,
+    ScanPreTrainedModel,
+    ScanSeq2Seq,
+    collate,
+    load_split,
+)
 
 
 def batches(pairs: Dataset, batch_size: int) -> Iterator[list[dict[str, str]]]:
