@@ -197,6 +197,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             coverage=list(action.coverage),
             relaxed=relaxed,
             dtype=base.dtype,
+            name_or_path=base.name_or_path,
         )
         model = cls(config, base).eval()
         take_over_quantization(model, base)
@@ -333,7 +334,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     def _project(self, hidden: Tensor, rows: Rows) -> Tensor:
         """φ(x), shape ``(B, T, V)``, from each row's last hidden states, ``(n, T, H)``, where `_may_project`."""
-        head: Any = self.get_output_embeddings()
+        head: Any = self.language_model.get_output_embeddings()
         rows, words = rows.to(hidden.device), self.words.to(hidden.device)
         logits = head(rows.mean(hidden))  # (B, T, V), right for all words that no g moves
         return self._fix_words(logits, project_columns(head, hidden, words), rows, words)
@@ -341,14 +342,15 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
     @property
     def _may_project(self) -> bool:
         """Whether `_project` gives what `_mean_logits` gives: an adapter may have come to the head meanwhile."""
-        return self._projects_once and is_plain_linear(self.get_output_embeddings())
+        return self._projects_once and is_plain_linear(self.language_model.get_output_embeddings())
 
     def _fix_words(self, logits: Tensor, columns: Tensor, rows: Rows, words: Tensor) -> Tensor:
         """Put the words that some g moves, and R-EquiLM's general words, into the mean of the rows' logits."""
+        return logits.index_copy_(-1, words, self._word_logits(columns, rows))
+
+    def _word_logits(self, columns: Tensor, rows: Rows) -> Tensor:
+        """φ(x) of `words` alone, ``(B, T, C)``, from each row's logits of them, ``(n, T, C)``."""
         moved = self.word_permutation.shape[1]
         branches = columns[..., :moved][rows.branches]  # (|G|, B, T, M)
         action = TokenAction(self.group, self.word_permutation.to(columns.device)).on_logits
-        logits.index_copy_(-1, words[:moved], reynolds(branches, action))
-        if self.config.relaxed:
-            logits.index_copy_(-1, words[moved:], columns[..., moved:][rows.branches[0]])
-        return logits
+        return torch.cat([reynolds(branches, action), columns[..., moved:][rows.branches[0]]], -1)

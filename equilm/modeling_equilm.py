@@ -11,6 +11,7 @@ from transformers.utils.generic import is_flash_attention_requested
 
 from ._base_arguments import PER_TEXT, TextBatch, refuse_unknown, take_packing, take_per_text
 from ._compat import CACHE, cache_of, one_cache
+from ._fair_backbone import FairBackbone, FairHead
 from ._modeling_base import EquiLMPreTrainedModel
 from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_filled, is_static
 from .errors import EquiLMError
@@ -27,6 +28,20 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         config: an `EquiLMConfig`.
         language_model: the base model to wrap; it is shared and left unchanged. None builds one from the config.
     """
+
+    _next_head: FairHead | None = None  # what belongs to the hidden states that base_model gave last
+
+    @property
+    def base_model(self) -> Any:
+        """The model without its head: hidden states that give the fair logits with `get_output_embeddings`, next."""
+        return self.language_model if self.is_plain else FairBackbone(self)
+
+    def get_decoder(self) -> Any:
+        return self.base_model.get_decoder()
+
+    def get_output_embeddings(self) -> Any:
+        head, self._next_head = self._next_head, None
+        return self.language_model.get_output_embeddings() if head is None else head
 
     def _check_texts(self, ids: Tensor) -> dict[str, Tensor]:
         return {"input_ids": ids}
@@ -186,6 +201,17 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         if filled is not None and eager:
             adopt(filled, rows)
         return logits, outputs, rows.branches[0]
+
+    def _hidden_states(self, input_ids: Tensor | None, arguments: dict[str, Any]) -> tuple[Tensor, Rows]:
+        """Last hidden states of the distinct permuted texts, ``(n, T, H)``, without a cache; and their rows."""
+        if input_ids is None:
+            raise EquiLMError("EquiLM needs input_ids: the group permutes tokens.")
+        batch = self._batch(input_ids, arguments)
+        copies = self.action.orbit(input_ids)  # (|G|, B, T)
+        packed = batch.starts is not None
+        rows = all_rows(*copies.shape[:2], copies.device) if packed else self._rows(copies, batch.per_text, None)
+        hidden = self.language_model.get_decoder()(**batch.of_rows(copies, rows)).last_hidden_state
+        return hidden, rows.to(hidden.device)
 
     def _step_by_step(self, batch: TextBatch, cache: Any, logits_to_keep: int | Tensor) -> tuple[Tensor, Any, Tensor]:
         """As `_average`, the new tokens one after another, for caches that take no more."""
