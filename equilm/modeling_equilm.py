@@ -34,10 +34,10 @@ class FairHead:
 class FairBackbone:
     """Stands for a wrapped model's ``base_model``: its attributes are the base model's, its call is fair.
 
-    Trainers that apply the head themselves, as TRL's do, multiply ``base_model(...).last_hidden_state`` by the weight of
-    ``get_output_embeddings()``. With the base model's own hidden states that would train the plain model. The product
-    is φ(x) with these: let h̄ be the mean over g of the hidden states and W the head. For a token v that is fixed by the
-    group φ(x)[v] = h̄·W[v]. Each other token, C of them, gets a dimension more: the hidden states are
+    Trainers that apply the head themselves, as TRL's do, multiply ``base_model(...).last_hidden_state`` by the weight
+    of ``get_output_embeddings()``. With the base model's own hidden states that would train the plain model. The
+    product is φ(x) with these: let h̄ be the mean over g of the hidden states and W the head. For a token v that is
+    fixed by the group φ(x)[v] = h̄·W[v]. Each other token, C of them, gets a dimension more: the hidden states are
     [h̄, φ(x)[c] − h̄·W[c] for each such c], the head is [W, E] with E one-hot.
 
     Args:

@@ -10,7 +10,8 @@ Compares the plain model (SmolLM2 by default) with these tables of the gender ax
 * *b*: the action depends on the text before (docs/concepts): after words that a possessive mostly follows his ↔ her are
   swapped, after others him ↔ her and his ↔ hers. The class is looked up by the word before, which ``--slots``, a
   JSON-lines file of slots (text, start, determiner), teaches;
-* *c*: the same with the class taken from the fair model itself: whether it finds *them* likelier than *their* by a margin.
+* *c*: the same with the class taken from the fair model itself: whether it finds *them* likelier than *their* by a
+  margin.
 
 b and c are computed here and nowhere else in the package.
 """
@@ -158,7 +159,8 @@ def _ratios(base: Any, tokenizer: Any, candidate: Candidate | None) -> dict[str,
 
 def _print_ratios(ratios: dict[str, dict[str, list[float]]]) -> None:
     print(
-        "| table | log(his : her) after men / women | right | right where plain is | log(him : her) after men / women | right |"
+        "| table | log(his : her) after men / women | right | right where plain is "
+        "| log(him : her) after men / women | right |"
     )
     print("|---|---|---|---|---|---|")
     plain = _right(ratios["plain"], "his")
@@ -167,7 +169,8 @@ def _print_ratios(ratios: dict[str, dict[str, list[float]]]) -> None:
         kept = [mine for mine, theirs in zip(right, plain, strict=True) if theirs]
         objects = _right(found, "him")
         print(
-            f"| {name} | {median(found['his 0']):+.2f} / {median(found['his 1']):+.2f} | {sum(right)} of {len(right)} | "
+            f"| {name} | {median(found['his 0']):+.2f} / {median(found['his 1']):+.2f} "
+            f"| {sum(right)} of {len(right)} | "
             f"{sum(kept)} of {len(kept)} | {median(found['him 0']):+.2f} / {median(found['him 1']):+.2f} | "
             f"{sum(objects)} of {len(objects)} |"
         )

@@ -5,9 +5,10 @@
 
 A pair is a pure swap if one element of an axis's group, or of gender and race with first names, turns its first
 sentence into its second, character by character. The last column counts pairs that differ only by words of one axis,
-also where only some of its words differ, as in "She wrestled the man" and "He wrestled the man". BBQ has templates in place of pairs: there a group's word counts if
-some axis swaps it in "The … person". The sets are CrowS-Pairs (Nangia et al., 2020), WinoBias (Zhao et al., 2018),
-Winogender (Rudinger et al., 2018) and BBQ (Parrish et al., 2022). None of them is part of this package.
+also where only some of its words differ, as in "She wrestled the man" and "He wrestled the man". BBQ has templates in
+place of pairs: there a group's word counts if some axis swaps it in "The … person". The sets are CrowS-Pairs (Nangia
+et al., 2020), WinoBias (Zhao et al., 2018), Winogender (Rudinger et al., 2018) and BBQ (Parrish et al., 2022). None
+of them is part of this package.
 """
 
 import argparse
