@@ -38,6 +38,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(accelerate|numpy|torch|transformers|nn)\..*"),
     (r"py:.*", r"(abc|collections|contextlib|dataclasses|logging|os|pathlib|typing)\..*"),
     (r"py:.*", r"(Dataset|DatasetDict|GenerationMixin|PreTrainedModel|Trainer|Tensor|.*\.Wrapped|Wrapped)"),
+    (r"py:class", r"equilm\.scan\.modeling_scan\.Decoder"),  # private: what an encoder hands to the steps
     (r"py:.*", r"(PathLike|Callable|Sequence|Mapping|Iterable|Iterator|Any|Literal.*)"),
 ]
 

@@ -1,55 +1,69 @@
-"""A Sphinx extension: every public name of the package stands in the reference, or the build warns, which fails it."""
+"""The declared API: what stands in an ``__all__``, and its place in the reference.
+
+A Sphinx extension too: the build warns, which fails it, of a public name without a place and of a private one in it.
+"""
 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
-from sphinx.util import logging
-
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
 
 _METHODS = (property, cached_property, classmethod, staticmethod)
+_DIRECTIVE = re.compile(
+    r"^ *\.\. (?:py:data|auto(module|class|function|exception|data)):: (\S+)(\n +:members:$)?", re.MULTILINE
+)
 
 
-def modules(package: ModuleType) -> Iterator[ModuleType]:
-    """The package and all its public modules and subpackages."""
+def public_modules() -> Iterator[ModuleType]:
+    """The package, and of its modules and sub-packages those that declare an ``__all__``."""
+    package = importlib.import_module("equilm")
     yield package
-    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not any(part.startswith("_") for part in found.name.split(".")):
-            yield importlib.import_module(found.name)
+    for found in pkgutil.iter_modules(package.__path__, "equilm."):
+        module = importlib.import_module(found.name)
+        if hasattr(module, "__all__"):
+            yield module
 
 
-def public_names(module: ModuleType) -> Iterator[str]:
-    """The full names of what a module offers, each by the module that defines it, with the methods of classes.
-
-    That is what stands in its ``__all__``; without one, the classes and functions that it defines and that do not
-    start with an underscore.
-    """
-    listed = getattr(module, "__all__", None)
-    for name, value in list(vars(module).items()):
-        is_code = inspect.isclass(value) or inspect.isfunction(value)
-        if listed is None:
-            is_public = is_code and not name.startswith("_") and value.__module__ == module.__name__
-        else:
-            is_public = name in listed
-        if not is_public:
-            continue
-        if not is_code:
-            yield f"{module.__name__}.{name}"
-            continue
-        full = f"{value.__module__}.{value.__qualname__}"
-        yield full
-        if inspect.isclass(value):
-            yield from (f"{full}.{method}" for method in _own_methods(value))
+def public_names() -> dict[str, Any]:
+    """What each public name stands for; a name that two modules offer is there twice."""
+    return {
+        f"{module.__name__}.{name}": getattr(module, name) for module in public_modules() for name in module.__all__
+    }
 
 
-def _own_methods(cls: type[Any]) -> Iterator[str]:
+def placed_names(pages: Iterable[Path]) -> list[str]:
+    """The names that pages of the reference document, with what an ``automodule`` takes from its ``__all__``."""
+    placed: list[str] = []
+    for page in pages:
+        for kind, name, with_members in _DIRECTIVE.findall(page.read_text("utf-8")):
+            if kind != "module":
+                placed.append(name)
+            elif with_members:
+                placed += [f"{name}.{member}" for member in importlib.import_module(name).__all__]
+    return placed
+
+
+def missing_names(public: dict[str, Any], placed: Iterable[str]) -> list[str]:
+    """The public names that are documented by none of their paths, sorted."""
+    documented = [public[name] for name in placed if name in public]
+    return sorted(name for name, value in public.items() if not any(value is other for other in documented))
+
+
+def private_names(public: dict[str, Any], placed: Iterable[str]) -> list[str]:
+    """The documented names that are not public, sorted."""
+    return sorted(set(placed) - set(public))
+
+
+def own_methods(cls: type[Any]) -> Iterator[str]:
     """Public methods and properties that no base class has: what an override does is said in the base."""
     for name, value in vars(cls).items():
         is_method = inspect.isfunction(value) or isinstance(value, _METHODS)
@@ -58,19 +72,27 @@ def _own_methods(cls: type[Any]) -> Iterator[str]:
             yield name
 
 
-def missing_names(package: ModuleType, documented: set[str]) -> list[str]:
-    """The public names of a package that are not among the documented ones, sorted."""
-    return sorted({name for module in modules(package) for name in public_names(module)} - documented)
+def check(_app: "Sphinx", env: "BuildEnvironment") -> None:
+    """Warn of what is missing from the built reference, methods included, and of what is there and private."""
+    from sphinx.util import logging
+
+    logger = logging.getLogger(__name__)
+    public = public_names()
+    objects = env.domains["py"].objects  # type: ignore[attr-defined] - of the Python domain
+    documented = {name for name, entry in objects.items() if not entry.aliased and entry.objtype != "module"}
+    for name in missing_names(public, documented):
+        logger.warning("%s is public, but not in the reference: add it to docs/reference", name)
+    for name in documented:
+        if inspect.isclass(public.get(name)):
+            for method in own_methods(public[name]):
+                if f"{name}.{method}" not in documented:
+                    logger.warning("%s.%s is public, but not in the reference: give it a docstring", name, method)
+    owners = {name: name.rpartition(".")[0] for name in documented}
+    for name in private_names(public, [name for name in documented if owners[name] not in public]):
+        logger.warning("%s is in the reference, but in no __all__", name)
 
 
-def check(_app: Sphinx, env: BuildEnvironment) -> None:
-    """Warn of each public name that no page of the reference has."""
-    documented = set(env.domains["py"].objects)  # type: ignore[attr-defined] - of the Python domain
-    for name in missing_names(importlib.import_module("equilm"), documented):
-        logger.warning("%s is public, but not in the reference: add it, with a docstring, to docs/reference", name)
-
-
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: "Sphinx") -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("env-check-consistency", check)
     return {"parallel_read_safe": True}

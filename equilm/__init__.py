@@ -2,11 +2,11 @@
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from ._fairness_report import FairnessReport
+from ._modeling_base import EquiLMPreTrainedModel
 from .actions import Action
-from .configuration_equilm import EquiLMConfig
-from .configuration_equilm_seq2seq import EquiLMSeq2SeqConfig
+from .configuration_equilm import EquiLMConfig, EquiLMSeq2SeqConfig
 from .errors import EquiLMError, EquiLMWarning
-from .groups import CyclicGroup, DihedralGroup, Group, ProductGroup
 from .logits_process import EquiLogitsProcessor
 from .metrics.load_metric import load_metric
 from .modeling_equilm import EquiLMForCausalLM
@@ -21,18 +21,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Action",
-    "CyclicGroup",
     "DemographicAxis",
-    "DihedralGroup",
     "EquiLMConfig",
     "EquiLMError",
     "EquiLMForCausalLM",
     "EquiLMForSeq2SeqLM",
+    "EquiLMPreTrainedModel",
     "EquiLMSeq2SeqConfig",
     "EquiLMWarning",
     "EquiLogitsProcessor",
-    "Group",
-    "ProductGroup",
+    "FairnessReport",
     "TextSymmetrizer",
     "VocabularyAction",
     "equi_tune",

@@ -1,4 +1,4 @@
-"""The canonical frame in which text is generated: each prompt is moved to one fixed member of its orbit, and back.
+"""Canonicalization: each prompt is moved to one fixed member of its orbit, and what is generated is moved back.
 
 All prompts of one orbit are generated as the same canonical text, so with one seed they get one continuation, each in
 its own words: generate(g·x) = g·s·generate(x) for some s that fixes x. Where such an s ≠ e exists, the way back is
@@ -19,58 +19,41 @@ from .actions import TokenAction
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One group element for each row of a batch: ``elements[r]`` turns row r of the user's text into canonical text.
+class Canonicalization:
+    """The action of one group element on each row of a batch: it turns row r of the user's text into canonical text.
 
     Args:
         action: the action on token ids.
-        elements: int64, shape ``(rows,)``.
+        elements: int64, shape ``(rows,)``: the element of each row.
     """
 
     action: TokenAction
     elements: Tensor
 
-    def repeat(self, times: int) -> "Frame":
-        """The frame of a batch in which every row stands ``times`` times in a row."""
+    @property
+    def inverse(self) -> "Canonicalization":
+        """The way back, from canonical text to the user's."""
+        inverses = torch.tensor(list(map(self.action.group.inverse, self.action.group.elements)))
+        return replace(self, elements=inverses.to(self.elements.device)[self.elements])
+
+    def repeat(self, times: int) -> "Canonicalization":
+        """For a batch in which each row is repeated ``times`` times, copies next to each other."""
         return replace(self, elements=self.elements.repeat_interleave(times))
 
-    @property
-    def _inverses(self) -> Tensor:
-        group = self.action.group
-        return torch.tensor([group.inverse(g) for g in group.elements], device=self.elements.device)[self.elements]
-
-    def _tables(self, elements: Tensor, device: torch.device) -> Tensor:
-        return self.action.to(device).permutation[elements.to(device)]  # (rows, V)
-
-    def enter(self, ids: Tensor) -> Tensor:
-        """Token ids ``(rows, T)`` in the user's words → in canonical words."""
+    def act(self, ids: Tensor) -> Tensor:
+        """``u_r·x_r`` for token ids ``(rows, T)``."""
         return self.action.to(ids.device).permutation[self.elements.to(ids.device)[:, None], ids]
 
-    def leave(self, ids: Tensor) -> Tensor:
-        """Token ids ``(rows, T)`` in canonical words → in the user's words."""
-        return self.action.to(ids.device).permutation[self._inverses.to(ids.device)[:, None], ids]
+    def act_on_logits(self, logits: Tensor) -> Tensor:
+        """``u_r·y_r`` for logits ``(rows, V)``: (u·y)[v] = y[perm[u⁻¹][v]]."""
+        inverses = self.inverse.elements.to(logits.device)
+        return logits.gather(-1, self.action.to(logits.device).permutation[inverses])
 
-    def enter_logits(self, logits: Tensor) -> Tensor:
-        """Logits ``(rows, V)``, user's columns → canonical columns."""
-        return logits.gather(-1, self._tables(self._inverses, logits.device))
-
-    def leave_logits(self, logits: Tensor) -> Tensor:
-        """Logits ``(rows, V)``, canonical columns → user's columns: (u⁻¹·y)[v] = y[perm[u][v]]."""
-        return logits.gather(-1, self._tables(self.elements, logits.device))
-
-    def enter_cache(self, cache: OrbitCache) -> None:
-        """Renumber a cache, in place, from the user's frame: the row of (g, r) then holds g·u·x_r."""
-        self._renumber(cache, self.elements)
-
-    def leave_cache(self, cache: OrbitCache) -> None:
-        """Renumber a cache, in place, back to the user's frame."""
-        self._renumber(cache, self._inverses)
-
-    def _renumber(self, cache: OrbitCache, elements: Tensor) -> None:
-        group, branches = self.action.group, branches_of(cache)
-        products = torch.tensor(group.multiplication_table())  # (|G|, |G|)
-        sources = products.to(branches.device)[:, elements.to(branches.device)]  # (|G|, rows): g·u_r
-        cache.assign(branches.gather(0, sources))
+    def act_on_cache(self, cache: OrbitCache) -> None:
+        """Renumber a cache, in place: the row of (g, r) then holds g·u_r·x_r."""
+        branches = branches_of(cache)
+        products = torch.tensor(self.action.group.multiplication_table(), device=branches.device)  # (|G|, |G|)
+        cache.assign(branches.gather(0, products[:, self.elements.to(branches.device)]))
 
 
 def canonical_elements(action: TokenAction, ids: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -95,8 +78,10 @@ def canonical_elements(action: TokenAction, ids: Tensor, attention_mask: Tensor 
     return smallest.T
 
 
-def draw_frame(action: TokenAction, candidates: Tensor, rows_per_prompt: int, fair_ties: bool) -> Frame:
-    """The frame for ``rows_per_prompt`` rows of each prompt, ties broken by torch's seeded global generator.
+def draw_canonicalization(
+    action: TokenAction, candidates: Tensor, rows_per_prompt: int, fair_ties: bool
+) -> Canonicalization:
+    """Canonicalize ``rows_per_prompt`` rows of each prompt, ties broken by torch's seeded global generator.
 
     Args:
         action: the action on token ids.
@@ -106,61 +91,61 @@ def draw_frame(action: TokenAction, candidates: Tensor, rows_per_prompt: int, fa
     """
     if fair_ties and bool((candidates.sum(1) > 1).any()):
         draws = torch.multinomial(candidates.float().cpu(), rows_per_prompt, replacement=True).flatten()
-        return Frame(action, draws.to(candidates.device))
-    return Frame(action, candidates.int().argmax(1).repeat_interleave(rows_per_prompt))
+        return Canonicalization(action, draws.to(candidates.device))
+    return Canonicalization(action, candidates.int().argmax(1).repeat_interleave(rows_per_prompt))
 
 
-def leave_output(result: Any, texts: Frame, rows: Frame) -> Any:
+def in_user_words(result: Any, texts: Canonicalization, rows: Canonicalization) -> Any:
     """What ``generate`` returned, ids or a `ModelOutput`, in the user's words; caches are left to the caller.
 
     Args:
         result: ids of shape ``(returned rows, length)``, or an output with sequences, scores and logits.
-        texts: the frame of the returned rows.
-        rows: the frame of the rows that the search ran on: with beams, all of them.
+        texts: the canonicalization of the returned rows.
+        rows: the canonicalization of the rows that the search ran on: with beams, all of them.
     """
     if isinstance(result, Tensor):
-        return texts.leave(result)
-    result["sequences"] = texts.leave(result["sequences"])
+        return texts.inverse.act(result)
+    result["sequences"] = texts.inverse.act(result["sequences"])
     for name in ("scores", "logits"):
         if result.get(name) is not None:
-            result[name] = tuple(rows.leave_logits(step) for step in result[name])
+            result[name] = tuple(rows.inverse.act_on_logits(step) for step in result[name])
     return result
 
 
-class UserFrameProcessor(LogitsProcessor):
+class UserWordsProcessor(LogitsProcessor):
     """Shows a user's logits processor the user's words, while generation goes on in canonical ones."""
 
-    def __init__(self, processor: Callable[[Tensor, Tensor], Tensor], frame: Frame):
+    def __init__(self, processor: Callable[[Tensor, Tensor], Tensor], rows: Canonicalization):
         self.processor = processor
-        self.frame = frame
+        self.rows = rows
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        processed = self.processor(self.frame.leave(input_ids), self.frame.leave_logits(scores))
-        return self.frame.enter_logits(processed)
+        back = self.rows.inverse
+        return self.rows.act_on_logits(self.processor(back.act(input_ids), back.act_on_logits(scores)))
 
 
-class UserFrameCriteria(StoppingCriteria):
+class UserWordsCriteria(StoppingCriteria):
     """Shows a user's stopping criterion the user's words."""
 
-    def __init__(self, criteria: Callable[..., Any], frame: Frame):
+    def __init__(self, criteria: Callable[..., Any], rows: Canonicalization):
         self.criteria = criteria
-        self.frame = frame
+        self.rows = rows
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
-        candidates = len(input_ids) // len(self.frame.elements)  # beam search asks about several for each beam
-        return self.criteria(self.frame.repeat(candidates).leave(input_ids), scores, **kwargs)
+        candidates = len(input_ids) // len(self.rows.elements)  # beam search asks about several for each beam
+        return self.criteria(self.rows.repeat(candidates).inverse.act(input_ids), scores, **kwargs)
 
 
-class UserFrameStreamer(BaseStreamer):
+class UserWordsStreamer(BaseStreamer):
     """Streams the user's words."""
 
-    def __init__(self, streamer: BaseStreamer, frame: Frame):
+    def __init__(self, streamer: BaseStreamer, rows: Canonicalization):
         self.streamer = streamer
-        self.frame = frame
+        self.rows = rows
 
     def put(self, value: Tensor) -> None:
-        rows = len(self.frame.elements)
-        self.streamer.put(self.frame.leave(value.view(rows, -1)).view(value.shape))
+        ids = value.view(len(self.rows.elements), -1)
+        self.streamer.put(self.rows.inverse.act(ids).view(value.shape))
 
     def end(self) -> None:
         self.streamer.end()

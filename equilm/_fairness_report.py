@@ -1,8 +1,8 @@
 """What a wrapped model does and does not: the fairness report."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from ._coverage import Coverage
 from .configuration_equilm import EquiLMConfig
 from .groups import Group
 
@@ -18,7 +18,7 @@ class FairnessReport:
         order: |G|, the number of contexts that are averaged.
         reduction: how the contexts' outputs become one.
         swapped: for each axis the lists of words that are swapped, as the axis writes them.
-        not_swapped: for each axis the lists that this tokenizer cannot carry, with the reason.
+        not_swapped: for each axis the lists that this tokenizer does not have as single tokens, with the reason.
         general_words: R-EquiLM's general words, which keep the base model's logits; empty for EquiLM.
         tokens: the number of token ids that are swapped.
     """
@@ -61,12 +61,12 @@ def fairness_report(config: EquiLMConfig, active: bool) -> FairnessReport:
     swapped: dict[str, list[tuple[str, ...]]] = {}
     not_swapped: dict[str, dict[tuple[str, ...], str]] = {}
     for axis in config.axes or []:
-        rows = [row for row in config.coverage or [] if row["axis"] == axis["name"] and not row["general"]]
-        kept = [row for row in rows if row["mapped"] and action.moved[row["token_ids"][0][0]]]
-        swapped[axis["name"]] = list(dict.fromkeys(tuple(row["entry"]) for row in kept))
+        rows: list[Coverage] = [row for row in config.coverage or [] if row.axis == axis["name"] and not row.general]
+        kept = [row for row in rows if row.mapped and action.moved[row.token_ids[0][0]]]
+        swapped[axis["name"]] = list(dict.fromkeys(row.entry for row in kept))
         not_swapped[axis["name"]] = {
             entry: _reason(entry, rows)
-            for entry in dict.fromkeys(tuple(row["entry"]) for row in rows)
+            for entry in dict.fromkeys(row.entry for row in rows)
             if entry not in swapped[axis["name"]]
         }
     general = [word for axis in config.axes or [] for word in axis["general_words"]] if config.relaxed else []
@@ -83,7 +83,8 @@ def fairness_report(config: EquiLMConfig, active: bool) -> FairnessReport:
     )
 
 
-def _reason(entry: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
-    reasons = [row["reason"] for row in rows if tuple(row["entry"]) == entry and row["reason"]]
-    mapped = any(row["mapped"] for row in rows if tuple(row["entry"]) == entry)
-    return "it holds a general word" if mapped else reasons[0]
+def _reason(entry: tuple[str, ...], rows: list[Coverage]) -> str:
+    forms = [row for row in rows if row.entry == entry]
+    if any(row.mapped for row in forms):
+        return "it holds a general word"
+    return next(row.reason for row in forms)

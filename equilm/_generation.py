@@ -1,6 +1,7 @@
-"""`generate` for EquiLM: transformers' own loop, run in a canonical frame so that one seed gives one text."""
+"""`generate` for EquiLM: transformers' own loop, run on canonical prompts so that one seed gives one text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
 import torch
@@ -16,14 +17,16 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.utils.generic import ModelOutput
 
 from ._canonical import (
-    Frame,
-    UserFrameCriteria,
-    UserFrameProcessor,
-    UserFrameStreamer,
+    Canonicalization,
+    UserWordsCriteria,
+    UserWordsProcessor,
+    UserWordsStreamer,
     canonical_elements,
-    draw_frame,
-    leave_output,
+    draw_canonicalization,
+    in_user_words,
 )
+from ._compat import CACHE, cache_of, pop_cache
+from ._coverage import unmapped_sequences
 from ._generation_checks import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
@@ -31,6 +34,7 @@ from ._generation_checks import (
     warn_nothing_swapped,
     warn_unchecked,
 )
+from ._orbit_rows import OrbitCache
 from ._table_checks import check_tokenizer
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
@@ -76,7 +80,7 @@ class FairGenerationMixin(GenerationMixin):
             fair_ties: after a prompt that some group element s ≠ e leaves as it is, "he" and "she" are equally
                 likely up to rounding. True relabels the text by such an s, drawn uniformly from torch's seeded
                 generator; False lets rounding choose, always the same way.
-            kwargs: generation settings, ``attention_mask``, ``past_key_values`` and what else transformers takes.
+            kwargs: generation settings, ``attention_mask``, a ``cache`` and what else transformers takes.
 
         Returns:
             As in transformers; ids of shape ``(B·num_return_sequences, length)``, or a `ModelOutput`.
@@ -96,6 +100,7 @@ class FairGenerationMixin(GenerationMixin):
             )
         if kwargs.get("inputs_embeds") is not None:
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
+        kwargs |= {} if (given := pop_cache(kwargs)) is None else {CACHE: given}
         transformers_loop = cast(Any, super())
         settings, _ = transformers_loop._prepare_generation_config(generation_config, **kwargs)
         if settings.cache_implementation == "paged":
@@ -114,7 +119,7 @@ class FairGenerationMixin(GenerationMixin):
         ids = self._prompt(inputs, kwargs, settings)
         attention_mask = kwargs.get("attention_mask")
         read, read_mask = _with_start(ids, attention_mask, kwargs)
-        warn_nothing_swapped(read, read_mask, self.action, self.config.unmapped or ())
+        warn_nothing_swapped(read, read_mask, self.action, unmapped_sequences(self.config.coverage or ()))
         if self.config.relaxed:
             return transformers_loop.generate(
                 ids,
@@ -130,28 +135,29 @@ class FairGenerationMixin(GenerationMixin):
         if negative is not None and self.action.moved.to(negative.device)[negative].any():
             raise EquiLMError("negative_prompt_ids holds equality words, which cannot be fair. Leave them out of it.")
         candidates = canonical_elements(self.action, read, read_mask)
-        canonical = draw_frame(self.action, candidates, 1, fair_ties=False)  # any candidate leads to the same text
+        # Any candidate leads to the same text.
+        canonical = draw_canonicalization(self.action, candidates, 1, fair_ties=False)
         beams, returned = settings.num_beams or 1, settings.num_return_sequences or 1
         # The beams of a prompt are compared with one another, so they share a way back; samples draw one each.
-        shared = draw_frame(self.action, candidates, 1 if beams > 1 else returned, fair_ties)
+        shared = draw_canonicalization(self.action, candidates, 1 if beams > 1 else returned, fair_ties)
         rows = shared.repeat(beams)
-        cache, start = kwargs.get("past_key_values"), kwargs.get("decoder_input_ids")
-        if cache is not None and cache.get_seq_length() > 0:
-            canonical.enter_cache(cache)
+        cache, start = kwargs.get(CACHE), kwargs.get("decoder_input_ids")
         if start is not None:
-            kwargs["decoder_input_ids"] = canonical.enter(start)
-        result = transformers_loop.generate(
-            canonical.enter(ids),
-            generation_config,
-            LogitsProcessorList(UserFrameProcessor(p, rows) for p in logits_processor or ()),
-            StoppingCriteriaList(UserFrameCriteria(c, rows) for c in stopping_criteria or ()),
-            prefix_allowed_tokens_fn and _user_frame_prefix(prefix_allowed_tokens_fn, rows, beams),
-            streamer=streamer and UserFrameStreamer(streamer, rows),
-            **kwargs,
-        )
-        output = leave_output(result, shared.repeat(returned) if beams > 1 else rows, rows)
-        if not isinstance(output, Tensor) and output.get("past_key_values") is not None:
-            rows.leave_cache(output["past_key_values"])
+            kwargs["decoder_input_ids"] = canonical.act(start)
+        with _canonical_cache(cache, canonical, rows):
+            result = transformers_loop.generate(
+                canonical.act(ids),
+                generation_config,
+                LogitsProcessorList(UserWordsProcessor(p, rows) for p in logits_processor or ()),
+                StoppingCriteriaList(UserWordsCriteria(c, rows) for c in stopping_criteria or ()),
+                prefix_allowed_tokens_fn and _user_words_prefix(prefix_allowed_tokens_fn, rows, beams),
+                streamer=streamer and UserWordsStreamer(streamer, rows),
+                **kwargs,
+            )
+        output = in_user_words(result, shared.repeat(returned) if beams > 1 else rows, rows)
+        returned_cache = None if isinstance(output, Tensor) else cache_of(output)
+        if returned_cache is not None and returned_cache is not cache:
+            rows.inverse.act_on_cache(returned_cache)
         return output
 
     def _prompt(self, inputs: Tensor | None, kwargs: dict[str, Any], settings: GenerationConfig) -> Tensor:
@@ -164,7 +170,7 @@ class FairGenerationMixin(GenerationMixin):
         if mask is not None and mask.shape != ids.shape:
             raise EquiLMError(
                 f"attention_mask has shape {tuple(mask.shape)} and input_ids {tuple(ids.shape)}: fair generation needs "
-                "the whole text, also where past_key_values holds a part of it. Pass all of its ids."
+                "the whole text, also where the cache holds a part of it. Pass all of its ids."
             )
         return ids
 
@@ -187,6 +193,28 @@ class FairGenerationMixin(GenerationMixin):
         )
 
 
+@contextmanager
+def _canonical_cache(cache: Any, canonical: Canonicalization, rows: Canonicalization) -> Iterator[None]:
+    """Keep the caller's cache in canonical words inside, and in the caller's own words again after, come what may.
+
+    Args:
+        cache: what the caller passed, or None.
+        canonical: the canonicalization of the prompts, which a filled cache holds on entry.
+        rows: that of the rows that the search runs on, which the cache holds once it has been expanded.
+    """
+    if cache is None:
+        yield
+        return
+    if cache.get_seq_length() > 0:
+        canonical.act_on_cache(cache)
+    try:
+        yield
+    finally:
+        if isinstance(cache, OrbitCache) and cache.branches is not None:
+            expanded = cache.branches.shape[1] == len(rows.elements)
+            (rows if expanded else canonical).inverse.act_on_cache(cache)
+
+
 def _with_start(ids: Tensor, mask: Tensor | None, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
     """All that is read before the first new token, with its mask: an encoder-decoder's text may have a start too."""
     start, start_mask = kwargs.get("decoder_input_ids"), kwargs.get("decoder_attention_mask")
@@ -196,12 +224,12 @@ def _with_start(ids: Tensor, mask: Tensor | None, kwargs: dict[str, Any]) -> tup
     return torch.cat([ids, start.to(ids.device)], 1), torch.cat([m.to(ids.device) for m in masks], 1)
 
 
-def _user_frame_prefix(
-    allowed: Callable[[int, Tensor], list[int]], rows: Frame, beams: int
+def _user_words_prefix(
+    allowed: Callable[[int, Tensor], list[int]], rows: Canonicalization, beams: int
 ) -> Callable[[int, Tensor], list[int]]:
-    def in_user_frame(batch_id: int, sent: Tensor) -> list[int]:
-        frame = Frame(rows.action, rows.elements[batch_id * beams, None])
-        user_ids = allowed(batch_id, frame.leave(sent[None])[0])
-        return frame.enter(torch.as_tensor(user_ids, device=sent.device)[None])[0].tolist()
+    def allowed_canonical(batch_id: int, sent: Tensor) -> list[int]:
+        canonicalization = Canonicalization(rows.action, rows.elements[batch_id * beams, None])
+        user_ids = allowed(batch_id, canonicalization.inverse.act(sent[None])[0])
+        return canonicalization.act(torch.as_tensor(user_ids, device=sent.device)[None])[0].tolist()
 
-    return in_user_frame
+    return allowed_canonical

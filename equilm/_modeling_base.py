@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 
 from ._base_weights import refuse_adapters, take_over_quantization
+from ._compat import CACHE, cache_argument, pop_cache
 from ._fairness_report import FairnessReport, fairness_report
 from ._generation import FairGenerationMixin
 from ._orbit_rows import Rows
@@ -63,6 +64,8 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             language_model = self.base_auto_class.from_config(config.text_config)
         self.language_model = language_model
         self._base_arguments = frozenset(inspect.signature(language_model.forward).parameters)
+        self._cache_argument = cache_argument(language_model)
+        self._decoder_cache_argument = cache_argument(language_model.get_decoder())
         self._is_stateful = language_model._is_stateful
         self.group = config.token_action().group
         for name, table in self._tables().items():
@@ -154,10 +157,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             text_config=text_config,
             attn_implementation=base.config._attn_implementation,
             axes=[axis.to_dict() for axis in action.axes],
-            cycles=[[list(ids) for ids in lists] for lists in action.cycles],
-            general_ids=list(action.general_ids),
-            coverage=[entry.to_dict() for entry in action.coverage],
-            unmapped=[list(ids) for ids in action.unmapped_sequences],
+            coverage=list(action.coverage),
             relaxed=relaxed,
             dtype=base.dtype,
         )
@@ -165,9 +165,9 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         take_over_quantization(model, base)
         return model
 
-    # One generation config serves the wrapped model and its base, so that plain() compares like with like.
     @property
     def generation_config(self) -> GenerationConfig:
+        """One generation config serves the wrapped model and its base, so that `plain` compares like with like."""
         return self.language_model.generation_config
 
     @generation_config.setter
@@ -178,7 +178,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
     @property
     def action(self) -> TokenAction:
         """The action on token ids, its table where the model's is."""
-        return TokenAction(self.group, self.permutation, tuple(self.config.general_ids or ()))
+        return TokenAction(self.group, self.permutation, self.config.token_general_ids())
 
     @property
     def is_plain(self) -> bool:
@@ -231,7 +231,19 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         super().save_pretrained(*args, **kwargs)
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
-        return cast(Any, self.language_model).prepare_inputs_for_generation(input_ids, **kwargs)
+        kwargs[self._cache_argument] = pop_cache(kwargs)
+        inputs = cast(Any, self.language_model).prepare_inputs_for_generation(input_ids, **kwargs)
+        inputs[CACHE] = inputs.pop(self._cache_argument, None)
+        return cast(dict[str, Any], inputs)
+
+    def _prepare_cache_for_generation(
+        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """As the base model, by whose class transformers decides which cache it gets, and under which name."""
+        model_kwargs[self._cache_argument] = pop_cache(model_kwargs)
+        base = cast(Any, self.language_model)
+        base._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        model_kwargs[CACHE] = model_kwargs.pop(self._cache_argument, None)
 
     def _mean_logits(self, row_logits: Tensor, rows: Rows) -> Tensor:
         """φ(x), shape ``(B, T, V)``, from the base model's logits of each row, ``(n, T, V)``."""

@@ -172,7 +172,7 @@ def branches_of(cache: Any) -> Tensor:
     """
     if not isinstance(cache, OrbitCache) or cache.branches is None:
         raise EquiLMError(
-            f"The {type(cache).__name__} given as past_key_values was not filled by this EquiLM, so it lacks the "
+            f"The {type(cache).__name__} was not filled by this EquiLM, so it lacks the "
             "permuted contexts. Pass the cache of an earlier call of this model, or an empty one."
         )
     return cache.branches

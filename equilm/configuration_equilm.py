@@ -1,11 +1,13 @@
-"""The configuration of an EquiLM: the base model's, the demographic axes, and the token lists they map to."""
+"""The configuration of an EquiLM: the base model's, the demographic axes, and which of their words are swapped."""
 
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from ._table_checks import check_lists
+from ._coverage import Coverage, general_token_ids, token_cycles
+from ._factors import written_factors
+from ._table_checks import check_coverage
 from .actions import TokenAction
 from .errors import EquiLMError
 
@@ -14,61 +16,94 @@ from .errors import EquiLMError
 class EquiLMConfig(PreTrainedConfig):
     """Configuration of `EquiLMForCausalLM`; `EquiLMForCausalLM.from_base` writes it for you.
 
+    The words of ``axes`` and their ``coverage`` say which tokens are swapped. A model without words has ``cycles``
+    instead.
+
     Args:
         text_config: the base model's configuration, or a dict of it.
-        axes: the demographic axes as in their JSON files, kept so that ``config.json`` stays readable.
-        cycles: for each axis its lists of token ids; the generator turns each id into the next of its list.
-        general_ids: token ids of R-EquiLM's general words (the set 𝒢 of the paper, section 5.3).
-        coverage: which surface forms of which words are swapped, and why others are not.
-        unmapped: token id sequences of equality words that cannot be swapped; prompts with no others get a warning.
+        axes: the demographic axes as in their JSON files.
+        coverage: rows of `Coverage`, or dicts of them: which surface forms are swapped, and why others are not.
         relaxed: R-EquiLM instead of EquiLM.
+        cycles: only without ``coverage``: for each axis its lists of token ids. The generator turns each id into the
+            next of its list.
+        general_ids: only with ``cycles``: token ids of R-EquiLM's general words (the set 𝒢 of the paper, section 5.3).
 
     Raises:
-        EquiLMError: if the lists do not define a permutation of the base model's vocabulary, or are not those of the
-            words in ``axes`` and ``coverage``.
+        EquiLMError: if the lists do not define a permutation of the base model's vocabulary, or if ``coverage`` does
+            not fit ``axes``.
     """
 
     model_type = "equilm"
-    keys_to_ignore_at_inference = ["past_key_values"]  # Trainer gathers no caches
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]  # Trainer gathers no caches
     sub_configs = {"text_config": AutoConfig}
 
     text_config: dict[str, Any] | PreTrainedConfig | None = None
     axes: list[dict[str, Any]] | None = None
+    coverage: list[Any] | None = None  # of `Coverage` once the configuration is made
+    relaxed: bool = False
     cycles: list[list[list[int]]] | None = None
     general_ids: list[int] | None = None
-    coverage: list[dict[str, Any]] | None = None
-    unmapped: list[list[int]] | None = None
-    relaxed: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.text_config is None:
             self.text_config = AutoConfig.for_model("gpt2")
         elif isinstance(self.text_config, dict):
             self.text_config = AutoConfig.for_model(**self.text_config)
+        if self.coverage is not None:
+            self._read_coverage()
+            kwargs.pop("unmapped", None)  # stored until 2026-11, and derived from the coverage since
         super().__post_init__(**kwargs)
-        if self.cycles is not None:
+        if self.coverage is not None or self.cycles is not None:
             self.token_action()
-            self._check_lists()
 
-    def _check_lists(self) -> None:
-        if self.axes is None and self.coverage is None:
-            return  # lists of token ids without words
+    def _read_coverage(self) -> None:
+        rows, axes = self.coverage or [], self.axes or []
         try:
-            check_lists(self.axes or [], self.coverage or [], self.cycles or [], self.general_ids or [])
-        except (KeyError, IndexError, TypeError) as error:
+            self.coverage = [row if isinstance(row, Coverage) else Coverage.from_dict(row) for row in rows]
+            check_coverage(axes, self.coverage)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise EquiLMError(
                 f"axes or coverage of this EquiLMConfig is malformed ({error!r}). Get the repository anew, or wrap the "
                 "base model again with EquiLMForCausalLM.from_base."
             ) from error
+        stored = (self.cycles, self.general_ids)  # in files from before these were derived
+        self.cycles = self.general_ids = None
+        derived = ([[list(ids) for ids in lists] for lists in self.token_cycles()], list(self.token_general_ids()))
+        for name, old, new in zip(("cycles", "general_ids"), stored, derived, strict=True):
+            if old is not None and old != new:
+                raise EquiLMError(
+                    f"{name} of this EquiLMConfig are not the token ids of its coverage. Get the repository anew, or "
+                    "wrap the base model again with EquiLMForCausalLM.from_base."
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers; ``coverage`` as dicts, and without what is derived from it."""
+        output = super().to_dict()
+        if self.coverage is not None:
+            output["coverage"] = [row.to_dict() for row in self.coverage]
+            del output["cycles"], output["general_ids"]
+        return output
+
+    def token_cycles(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """For each axis the lists of token ids that are swapped."""
+        if self.coverage is not None:
+            return token_cycles([axis["name"] for axis in self.axes or ()], self.coverage)
+        return tuple(tuple(map(tuple, lists)) for lists in self.cycles or ())
+
+    def token_general_ids(self) -> tuple[int, ...]:
+        """The token ids of R-EquiLM's general words."""
+        return tuple(self.general_ids or ()) if self.coverage is None else general_token_ids(self.coverage)
 
     def token_action(self) -> TokenAction:
-        """The action on token ids: of EquiLM, or of R-EquiLM when ``relaxed`` is set."""
-        if self.cycles is None:
+        """The action on token ids: EquiLM's, or R-EquiLM's when ``relaxed`` is set."""
+        if self.coverage is None and self.cycles is None:
             raise EquiLMError(
                 "This EquiLMConfig has no word lists, so there is nothing to treat alike. Build the model with "
                 "EquiLMForCausalLM.from_base(model, tokenizer, axes=...), which maps the words to tokens."
             )
-        action = TokenAction.from_cycles(self.cycles, self.get_text_config().vocab_size, self.general_ids or ())
+        vocab_size = self.get_text_config().vocab_size
+        factors = None if self.coverage is None else [written_factors(axis) for axis in self.axes or ()]
+        action = TokenAction.from_cycles(self.token_cycles(), vocab_size, self.token_general_ids(), factors)
         if not self.relaxed:
             return action
         relaxed = action.relaxed()
@@ -78,3 +113,24 @@ class EquiLMConfig(PreTrainedConfig):
                 "words, more lists, or relaxed=False."
             )
         return relaxed
+
+
+@strict
+class EquiLMSeq2SeqConfig(EquiLMConfig):
+    """Configuration of `EquiLMForSeq2SeqLM`; `EquiLMForSeq2SeqLM.from_base` writes it for you.
+
+    Args:
+        is_encoder_decoder: always true; `generate` looks here.
+
+    The others are those of `EquiLMConfig`: ``text_config`` is the configuration of the encoder-decoder.
+    """
+
+    model_type = "equilm_seq2seq"
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]
+
+    is_encoder_decoder: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.text_config is None:
+            self.text_config = AutoConfig.for_model("t5")
+        super().__post_init__(**kwargs)

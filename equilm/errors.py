@@ -1,5 +1,7 @@
 """The package's error and warning types: every refusal names the value, what was expected and the remedy."""
 
+__all__ = ["EquiLMError", "EquiLMWarning"]
+
 
 class EquiLMError(ValueError):
     """Input that cannot be used, or a setting under which fairness would not hold."""

@@ -6,6 +6,14 @@ from itertools import product
 
 from .errors import EquiLMError
 
+__all__ = [
+    "CyclicGroup",
+    "DihedralGroup",
+    "Group",
+    "ProductGroup",
+    "check_group",
+]
+
 
 class Group(ABC):
     """A finite group. Elements are the integers ``0 … order - 1``; ``0`` is the identity.

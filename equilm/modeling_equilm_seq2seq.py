@@ -8,10 +8,11 @@ from transformers import AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
+from ._compat import CACHE, cache_of, one_cache
 from ._modeling_base import EquiLMPreTrainedModel
 from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
 from ._seq2seq_encoder import OrbitEncoder, OrbitEncoderOutput, check_encoded
-from .configuration_equilm_seq2seq import EquiLMSeq2SeqConfig
+from .configuration_equilm import EquiLMSeq2SeqConfig
 from .errors import EquiLMError
 
 
@@ -78,11 +79,12 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         decoder_input_ids: Tensor | None = None,
         decoder_attention_mask: Tensor | None = None,
         encoder_outputs: BaseModelOutput | None = None,
-        past_key_values: EncoderDecoderCache | None = None,
+        cache: EncoderDecoderCache | None = None,
         inputs_embeds: Tensor | None = None,
         decoder_inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
+        past_key_values: EncoderDecoderCache | None = None,
         **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         """The averaged logits.
@@ -93,12 +95,13 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
             decoder_input_ids: the decoder's texts, int64, shape ``(B, T)``; None: ``labels`` shifted to the right.
             decoder_attention_mask: shape ``(B, T + past)``, or the 4D mask of a static cache.
             encoder_outputs: what `get_encoder` returned for these texts; ``input_ids`` may then be left out.
-            past_key_values: a cache that this model has filled, or an empty one. It knows which of its rows holds
+            cache: a cache that this model has filled, or an empty one. It knows which of its rows holds
                 which g·(x_b, y_b) and answers for B texts when cropped, reordered or repeated (`equilm._orbit_rows`).
             inputs_embeds: refused: an embedding cannot be permuted.
             decoder_inputs_embeds: likewise.
             labels: int64, shape ``(B, T)``, -100 where there is no loss.
             use_cache: whether to return a cache; None: as the base model's configuration says, and not with labels.
+            past_key_values: the older name of ``cache``; either is taken, whatever the version of transformers.
             kwargs: handed on to the base model's decoder; tensors are refused.
 
         Returns:
@@ -114,7 +117,8 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
             if decoder_input_ids is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         embeds = {"inputs_embeds": inputs_embeds, "decoder_inputs_embeds": decoder_inputs_embeds}
-        kwargs |= {"past_key_values": past_key_values, "use_cache": use_cache, "return_dict": True}
+        kwargs |= {"use_cache": use_cache, "return_dict": True}
+        cache = one_cache(cache=cache, past_key_values=past_key_values)
         if not torch.compiler.is_compiling() and self.is_plain:
             outputs = self.language_model(
                 input_ids=input_ids,
@@ -122,6 +126,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 decoder_input_ids=decoder_input_ids,
                 decoder_attention_mask=decoder_attention_mask,
                 encoder_outputs=encoder_outputs,
+                **{self._cache_argument: cache},
                 **embeds,
                 **kwargs,
             )
@@ -133,7 +138,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 details = {name: kwargs.get(name) for name in ("output_attentions", "output_hidden_states")}
                 encoder_outputs = self._orbit_encoder()(input_ids, attention_mask, **details)
             encoded = check_encoded(encoder_outputs, len(decoder_input_ids))
-            outputs = self._average(encoded, attention_mask, decoder_input_ids, decoder_attention_mask, kwargs)
+            outputs = self._average(encoded, attention_mask, decoder_input_ids, decoder_attention_mask, cache, kwargs)
         if labels is not None:
             outputs.loss = self.loss_function(
                 logits=outputs.logits,
@@ -149,10 +154,11 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None,
         decoder_input_ids: Tensor,
         decoder_attention_mask: Tensor | None,
+        cache: Any,
         kwargs: dict[str, Any],
     ) -> Seq2SeqLMOutput:
         """φ(x, y), with the base model's other outputs on the unpermuted rows."""
-        batch, cache = len(decoder_input_ids), kwargs["past_key_values"]
+        batch = len(decoder_input_ids)
         copies = self.action.orbit(decoder_input_ids)  # (|G|, B, T)
         branches = cast(Tensor, encoded.branches).T.to(copies.device)  # (|G|, B): the encoded rows
         rows = self._rows(copies, decoder_attention_mask, branches, cache)  # n distinct rows serve |G|·B pairs
@@ -171,6 +177,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 attention_mask=decoder_mask,
                 encoder_hidden_states=states,
                 encoder_attention_mask=mask,
+                **{self._decoder_cache_argument: cache},
                 **kwargs,
             )
             logits = self._project(outputs.last_hidden_state, rows)  # (B, T, V)
@@ -181,6 +188,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 decoder_attention_mask=decoder_mask,
                 encoder_outputs=BaseModelOutput(last_hidden_state=states),
                 attention_mask=mask,
+                **{self._cache_argument: cache},
                 **kwargs,
             )
             logits = self._mean_logits(outputs.logits, rows)  # (B, T, V)
@@ -188,11 +196,12 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         layers["cross_attentions"] = outputs.get("cross_attentions")
 
         rows = rows.to(logits.device)
-        if outputs.get("past_key_values") is not None and not torch.compiler.is_compiling():
-            adopt(outputs.past_key_values, rows)
+        filled = cache_of(outputs)
+        if filled is not None and not torch.compiler.is_compiling():
+            adopt(filled, rows)
         return Seq2SeqLMOutput(
             logits=logits,
-            past_key_values=outputs.get("past_key_values"),
+            **{CACHE: filled},
             encoder_last_hidden_state=encoded.last_hidden_state,
             encoder_hidden_states=encoded.hidden_states,
             encoder_attentions=encoded.attentions,
@@ -203,7 +212,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         """The rows of the decoder: the distinct pairs of an encoded text and a decoder's text."""
         order, batch = copies.shape[:2]
         if cache is not None and not isinstance(cache, EncoderDecoderCache):
-            raise EquiLMError(f"past_key_values is a {type(cache).__name__}; pass an EncoderDecoderCache.")
+            raise EquiLMError(f"The cache is a {type(cache).__name__}; pass an EncoderDecoderCache.")
         if isinstance(cache, OrbitCache) and cache.branches is not None and cache.branches.shape[1] != batch:
             raise EquiLMError(f"The cache holds {cache.branches.shape[1]} texts, but decoder_input_ids {batch}.")
         fixed = torch.compiler.is_compiling() or is_static(cache) or not self._shares_rows

@@ -16,12 +16,15 @@ from transformers import PreTrainedModel
 from transformers.generation import logits_process as processors
 from transformers.utils.generic import ModelOutput
 
-from ._canonical import Frame, UserFrameStreamer, canonical_elements, leave_output
+from ._canonical import Canonicalization, UserWordsStreamer, canonical_elements, in_user_words
+from ._compat import CACHE, SPELLINGS
 from ._generation import FairGenerationMixin
 from ._table_checks import check_table
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import transformers_model
+
+__all__ = ["symmetrized_decoding", "symmetrized_generate", "symmetrized_log_prob"]
 
 Generated: TypeAlias = Tensor | ModelOutput
 Warp: TypeAlias = Callable[..., Tensor]  # of ids and logits; transformers' processors name them in their own types
@@ -70,7 +73,7 @@ def symmetrized_generate(
         >>> symmetrized_generate(base, input_ids, action, do_sample=True, max_new_tokens=20)  # doctest: +SKIP
     """
     _check_model(model, action)
-    for name in ("inputs_embeds", "encoder_outputs", "past_key_values", "decoder_input_ids"):
+    for name in ("inputs_embeds", "encoder_outputs", *SPELLINGS, "decoder_input_ids"):
         if generate_kwargs.get(name) is not None:
             raise EquiLMError(f"symmetrized_generate cannot permute {name}: pass the whole prompt as input_ids.")
     plain = cast(Any, model)
@@ -90,13 +93,13 @@ def symmetrized_generate(
             config.num_return_sequences = generate_kwargs.pop("num_return_sequences")
     drawn = _draw(action, input_ids, tensors["attention_mask"], generator)
     result = plain.generate(
-        drawn.enter(input_ids),
+        drawn.act(input_ids),
         generation_config=config,
-        streamer=streamer and UserFrameStreamer(streamer, drawn),
+        streamer=streamer and UserWordsStreamer(streamer, drawn),
         **{**generate_kwargs, **tensors},
     )
     texts = drawn.repeat(returned) if beams > 1 else drawn
-    output = _without_cache(leave_output(result, texts, drawn.repeat(beams)))
+    output = _without_cache(in_user_words(result, texts, drawn.repeat(beams)))
     return (output, texts.elements) if return_elements else output
 
 
@@ -118,11 +121,11 @@ def symmetrized_decoding(action: TokenAction, *, generator: torch.Generator | No
     def decode(model: PreTrainedModel, input_ids: Tensor, streamer: Any = None, **arguments: Any) -> Generated:
         _check_model(model, action)
         settings = arguments["generation_config"]
-        mode, cache = settings.get_generation_mode().value, arguments.get("past_key_values")
+        mode, cache = settings.get_generation_mode().value, arguments.get(CACHE)
         refused = [type(p).__name__ for p in arguments["logits_processor"] if isinstance(p, _READ_THE_PROMPT)]
         refused += ["encoder_outputs"] if model.config.is_encoder_decoder else []
         refused += ["inputs_embeds"] if arguments.get("inputs_embeds") is not None else []
-        refused += ["a filled past_key_values"] if cache is not None and cache.get_seq_length() > 0 else []
+        refused += ["a filled cache"] if cache is not None and cache.get_seq_length() > 0 else []
         refused += [] if mode in _LOOPS else [f"the text of {mode}"]
         if refused:
             raise EquiLMError(f"symmetrized_decoding cannot permute {refused[0]}: call symmetrized_generate instead.")
@@ -130,9 +133,9 @@ def symmetrized_decoding(action: TokenAction, *, generator: torch.Generator | No
         mask = arguments.get("attention_mask")  # generate() drops one that masks nothing
         drawn = _draw(action, input_ids[::beams], mask if mask is None else mask[::beams], generator)
         rows = drawn.repeat(beams)
-        streamer = streamer and UserFrameStreamer(streamer, rows)
-        result = getattr(model, _LOOPS[mode])(rows.enter(input_ids), streamer=streamer, **arguments)
-        return _without_cache(leave_output(result, drawn.repeat(returned) if beams > 1 else drawn, rows))
+        streamer = streamer and UserWordsStreamer(streamer, rows)
+        result = getattr(model, _LOOPS[mode])(rows.act(input_ids), streamer=streamer, **arguments)
+        return _without_cache(in_user_words(result, drawn.repeat(returned) if beams > 1 else drawn, rows))
 
     return decode
 
@@ -227,17 +230,17 @@ def _check_model(model: PreTrainedModel, action: TokenAction) -> None:
     check_table(model, action)
 
 
-def _draw(action: TokenAction, ids: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Frame:
+def _draw(action: TokenAction, ids: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Canonicalization:
     """A uniform element k·u for each row ``(rows, T)``: with one seed all of an orbit become k·(canonical text)."""
     canonical = canonical_elements(action, ids, mask).int().argmax(1).cpu()  # (rows,)
     group, device = action.group, torch.device("cpu") if generator is None else generator.device
     drawn = torch.randint(group.order, canonical.shape, generator=generator, device=device).cpu()
     products = torch.tensor(group.multiplication_table())  # (|G|, |G|)
-    return Frame(action, products[drawn, canonical].to(ids.device))
+    return Canonicalization(action, products[drawn, canonical].to(ids.device))
 
 
 def _without_cache(output: Generated) -> Generated:
     """The cache fits only the permuted text."""
     if isinstance(output, Tensor):
         return output
-    return type(output)(**{name: value for name, value in output.items() if name != "past_key_values"})
+    return type(output)(**{name: value for name, value in output.items() if name not in SPELLINGS})

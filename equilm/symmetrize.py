@@ -8,6 +8,14 @@ from torch import Tensor, nn
 from .actions import Action
 from .errors import EquiLMError
 
+__all__ = [
+    "EquiTuned",
+    "equi_tune",
+    "group_copies",
+    "reynolds",
+    "transform_back",
+]
+
 
 def group_copies(x: Tensor, action: Action) -> Tensor:
     """All of ``g·x``: shape ``(|G|, *x.shape)``."""

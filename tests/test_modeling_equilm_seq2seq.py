@@ -25,6 +25,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from equilm import EquiLMError, EquiLMForCausalLM, EquiLMForSeq2SeqLM
+from equilm._compat import cache_of
 from equilm.testing import assert_equivariant, equivariance_errors, log_prob_gap
 
 # Two ways through the model: T5's head is not plain, BART's is, so its mean hidden state is projected once.
@@ -110,11 +111,11 @@ def test_a_cache_gives_the_logits_of_the_whole_text(architecture: str, axes: str
         step = model(encoder_outputs=encoded, decoder_input_ids=ids[:, :2], use_cache=True)
         parts = [step.logits]
         for start, end in ((2, 3), (3, 6), (6, 7)):
-            cache = step.past_key_values
+            cache = cache_of(step)
             step = model(encoder_outputs=encoded, decoder_input_ids=ids[:, start:end], past_key_values=cache)
             parts.append(step.logits)
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-4, rtol=1e-4)
-    assert step.past_key_values.get_seq_length() == 7
+    assert cache_of(step).get_seq_length() == 7
 
 
 @pytest.mark.parametrize("architecture", PAIR)
@@ -364,14 +365,14 @@ def test_a_text_continues_from_a_returned_cache() -> None:
     mask = torch.ones_like(start)
     settings: dict[str, Any] = {"decoder_input_ids": start, "decoder_attention_mask": mask, "eos_token_id": None}
     expected = generate(model, SOURCE[:2], **settings)
-    assert torch.equal(generate(model, SOURCE[:2], past_key_values=first.past_key_values, **settings), expected)
+    assert torch.equal(generate(model, SOURCE[:2], past_key_values=cache_of(first), **settings), expected)
 
 
 def test_a_returned_cache_continues_the_text() -> None:
     model = wrap_seq2seq(tiny_seq2seq("bart"), AXES["2x3"])
     first = generate(model, SOURCE, max_new_tokens=4, return_dict_in_generate=True, eos_token_id=None)
     text = torch.cat([first.sequences, torch.tensor([[10], [21], [33]])], 1)
-    cache = first.past_key_values
+    cache = cache_of(first)
     new = text[:, cache.get_seq_length() :]
     with torch.no_grad():
         step = model(encoder_outputs=model.get_encoder()(SOURCE), decoder_input_ids=new, past_key_values=cache)
@@ -419,7 +420,7 @@ def test_labels_give_the_loss_and_gradients_flow_everywhere(architecture: str) -
     torch.testing.assert_close(output.loss, expected)
     summed = model(**texts, labels=labels, num_items_in_batch=5).loss
     torch.testing.assert_close(summed, expected * (labels != -100).sum() / 5)
-    assert output.past_key_values is None
+    assert cache_of(output) is None
     with model.plain(), torch.no_grad():
         torch.testing.assert_close(model(**texts, labels=labels).loss, base(**texts, labels=labels).loss)
     output.loss.backward()
@@ -577,13 +578,13 @@ def test_encodings_and_caches_of_others_are_refused() -> None:
     with pytest.raises(EquiLMError, match="encoder_outputs holds 3 texts, but decoder_input_ids 2"):
         model(encoder_outputs=encoded, decoder_input_ids=ids[:2])
     with pytest.raises(EquiLMError, match="was not filled by this EquiLM"):
-        model(encoder_outputs=encoded, decoder_input_ids=ids, past_key_values=plain.past_key_values)
+        model(encoder_outputs=encoded, decoder_input_ids=ids, past_key_values=cache_of(plain))
     with pytest.raises(EquiLMError, match="pass an EncoderDecoderCache"):
-        model(**texts, decoder_input_ids=ids, past_key_values=plain.past_key_values.self_attention_cache)
+        model(**texts, decoder_input_ids=ids, past_key_values=cache_of(plain).self_attention_cache)
     two = model.get_encoder()(texts["input_ids"][:2])
     with pytest.raises(EquiLMError, match="The cache holds 3 texts, but decoder_input_ids 2"):
-        model(encoder_outputs=two, decoder_input_ids=ids[:2], past_key_values=fair.past_key_values)
-    assert isinstance(fair.past_key_values, EncoderDecoderCache)
+        model(encoder_outputs=two, decoder_input_ids=ids[:2], past_key_values=cache_of(fair))
+    assert isinstance(cache_of(fair), EncoderDecoderCache)
 
 
 def test_generation_settings_that_cannot_be_fair_are_refused() -> None:

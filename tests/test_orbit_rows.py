@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from equilm import EquiLMError, EquiLMForCausalLM
+from equilm._compat import CACHE
 from equilm._projection import has_linear_head
 
 THREE_AXES = [[[10, 11]], [[12, 13]], [[14, 15]]]
@@ -230,7 +231,7 @@ def test_caches_that_do_not_fit_are_refused() -> None:
     model = wrap(tiny_model("llama"))
     plain: Any = DynamicCache()
     with torch.no_grad():
-        model.language_model(input_ids=torch.tensor([[3, 4]]), past_key_values=plain)
+        model.language_model(input_ids=torch.tensor([[3, 4]]), **{CACHE: plain})
         with pytest.raises(EquiLMError, match="not filled by this EquiLM"):
             model(input_ids=torch.tensor([[5]]), past_key_values=plain)
         ours = model(input_ids=torch.tensor([[3, 4]])).past_key_values

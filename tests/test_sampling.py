@@ -29,6 +29,7 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 
 from equilm import EquiLMError, EquiLMWarning, symmetrized_generate, symmetrized_log_prob
+from equilm._compat import CACHE, cache_of
 from equilm.actions import TokenAction
 from equilm.sampling import symmetrized_decoding
 
@@ -370,7 +371,7 @@ def test_outputs_come_back_in_the_users_words(decoder: str) -> None:
         "eos_token_id": None,
     }
     output, elements = generate(model, ids, action, return_elements=True, **wanted, **DECODERS[decoder])
-    assert output.past_key_values is None and "past_key_values" not in output
+    assert cache_of(output) is None and CACHE not in output
     assert torch.equal(output.sequences, generate(model, ids, action, eos_token_id=None, **DECODERS[decoder]))
     scores = model.compute_transition_scores(
         output.sequences, output.scores, output.get("beam_indices"), normalize_logits=True
@@ -495,7 +496,7 @@ def test_as_a_decoding_method_it_gives_the_same_texts(method: str) -> None:
         torch.manual_seed(seed)
         output = model.generate(ids, custom_generate=symmetrized_decoding(action), **kwargs)
         if method == "dictionary":
-            assert output.keys() == expected.keys() and "past_key_values" not in output
+            assert output.keys() == expected.keys() and CACHE not in output
             torch.testing.assert_close(output.scores, expected.scores)
             output, expected = output.sequences, expected.sequences
         assert torch.equal(output, expected)
@@ -520,7 +521,7 @@ def test_a_streamer_that_is_handed_on_gets_the_users_words() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "embeddings": ({"inputs_embeds": torch.zeros(1, 3, 32)}, "inputs_embeds"),
     "encoded": ({"encoder_outputs": (torch.zeros(1, 3, 32),)}, "encoder_outputs"),
-    "cache": ({"past_key_values": DynamicCache()}, "past_key_values"),
+    "cache": ({CACHE: DynamicCache()}, CACHE),
     "begun": ({"decoder_input_ids": torch.zeros(1, 1)}, "decoder_input_ids"),
     "paged": ({"cache_implementation": "paged"}, "paged cache"),
 }
@@ -536,7 +537,7 @@ def test_what_cannot_be_permuted_is_refused(case: str) -> None:
 def _filled_cache(model: PreTrainedModel) -> DynamicCache:
     cache = DynamicCache(config=model.config)
     with torch.no_grad():
-        model(input_ids=random_ids(1, 2), past_key_values=cache, use_cache=True)
+        model(input_ids=random_ids(1, 2), **{CACHE: cache}, use_cache=True)
     return cache
 
 
@@ -547,7 +548,7 @@ def test_what_a_decoding_method_gets_too_late_is_refused() -> None:
         ({"encoder_repetition_penalty": 1.2}, "EncoderRepetitionPenaltyLogitsProcessor"),
         ({"encoder_no_repeat_ngram_size": 2}, "EncoderNoRepeatNGramLogitsProcessor"),
         ({"prompt_lookup_num_tokens": 2}, "assisted_generation"),
-        ({"past_key_values": _filled_cache(model)}, "past_key_values"),
+        ({CACHE: _filled_cache(model)}, CACHE),
         ({"inputs_embeds": model.get_input_embeddings()(ids)}, "inputs_embeds"),
     ]
     for kwargs, message in cases:

@@ -76,7 +76,7 @@ def test_neutral_prompts_give_each_member_equally_often(
     base, tokenizer = loaded
     model = EquiLMForCausalLM.from_base(base, tokenizer)
     inputs = batch(tokenizer, NEUTRAL)
-    cycles: Any = model.config.cycles
+    cycles: Any = model.config.token_cycles()
     partner = {token: tuple(sorted(pair)) for pair in cycles[0] for token in pair}
     counts: Counter[int] = Counter()
     for seed in tqdm(range(200)):

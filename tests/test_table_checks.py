@@ -25,21 +25,35 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def mapped_rows(config: Config) -> list[Config]:
+    return [row for row in config["coverage"] if row["mapped"] and not row["general"]]
+
+
 def other_partner(config: Config) -> None:
-    one, two = config["cycles"][0][:2]
-    one[1], two[1] = two[1], one[1]  # still a permutation: "male" is swapped with the partner of "father"
+    first, *others = mapped_rows(config)
+    one, two = first["token_ids"], next(row for row in others if row["entry"] != first["entry"])["token_ids"]
+    one[1], two[1] = two[1], one[1]  # still a permutation: one word is swapped with the partner of another
 
 
 def other_general_words(config: Config) -> None:
-    config["general_ids"].pop()
+    next(row for row in config["coverage"] if row["mapped"] and row["general"])["mapped"] = False
+
+
+def first_of_several(config: Config) -> None:
+    next(row for row in config["coverage"] if not row["mapped"])["mapped"] = True
 
 
 def fewer_lists(config: Config) -> None:
-    config["cycles"][1].pop()
+    entry = config["axes"][1]["words"][0]
+    config["coverage"] = [row for row in config["coverage"] if row["entry"] != entry]
 
 
 def an_axis_more(config: Config) -> None:
     config["axes"].append(config["axes"][0])
+
+
+def foreign_rows(config: Config) -> None:
+    config["axes"].pop()
 
 
 def words_for_show(config: Config) -> None:
@@ -51,7 +65,8 @@ def forms_for_show(config: Config) -> None:
 
 
 def no_permutation(config: Config) -> None:
-    config["cycles"][0][1] = config["cycles"][0][0]
+    one, two = mapped_rows(config)[:2]
+    one["token_ids"] = two["token_ids"]
 
 
 def malformed(config: Config) -> None:
@@ -59,10 +74,9 @@ def malformed(config: Config) -> None:
 
 
 def consistent_lie(config: Config) -> None:
-    """Other tokens in the table and in the coverage alike: only the tokenizer knows better."""
+    """Another token for a word: only the tokenizer knows better."""
     other = 60  # some byte
-    token = config["cycles"][0][0][1]
-    config["cycles"][0][0][1] = other
+    token = mapped_rows(config)[0]["token_ids"][1][0]
     for row in config["coverage"]:
         row["token_ids"] = [[other if one == token else one for one in ids] for ids in row["token_ids"]]
 
@@ -70,10 +84,12 @@ def consistent_lie(config: Config) -> None:
 @pytest.mark.parametrize(
     ("tamper", "message"),
     [
-        (other_partner, "table of axis 'gender' swaps other tokens than its coverage says"),
-        (other_general_words, "general token ids differ"),
-        (fewer_lists, "table of axis 'race3' swaps other tokens"),
-        (an_axis_more, "has 3 axes, but lists for 2"),
+        (other_partner, "does not match the model's table"),
+        (other_general_words, "contradict"),
+        (first_of_several, "contradict"),
+        (fewer_lists, "Axis 'race3' and its coverage differ"),
+        (an_axis_more, "stands in two places"),
+        (foreign_rows, "Axis 'race3' and its coverage differ"),
         (words_for_show, "Axis 'gender' and its coverage differ"),
         (forms_for_show, "shows 'rich/poor' as a form of 'male/female'"),
         (no_permutation, "stands in two places"),

@@ -1,5 +1,6 @@
 """`equilm demo`: the paper's prompts continued by the plain model, EquiLM and R-EquiLM, with the gap of eq. 4."""
 
+import argparse
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from ..modeling_equilm import EquiLMForCausalLM
 from ..study.prompts import CONTEXTS, GROUPS, prompts
 from ..testing import log_prob_gap
+from .models import load_model
 
 MODELS = ("plain", "EquiLM", "R-EquiLM")
 
@@ -83,7 +85,13 @@ def _samples(
         yield Sample(name, prompt, text.split("\n")[0].strip(), gap[ended == 0])
 
 
-def run(
+def run(arguments: argparse.Namespace) -> None:
+    """Carry out `equilm demo`."""
+    base, tokenizer = load_model(arguments)
+    print(demo(base, tokenizer, arguments.axis or list(GROUPS), arguments.max_new_tokens, arguments.seed))
+
+
+def demo(
     base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, axes: list[str], max_new_tokens: int, seed: int
 ) -> str:
     """The whole demo as text: every continuation side by side, then a table of the gaps.

@@ -3,7 +3,9 @@
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any, cast
 
+import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from ..configuration_equilm import EquiLMConfig
@@ -13,22 +15,7 @@ from ..hub.publish import publish, save_custom_generate, save_model
 from ..loading import OFFLINE_MODEL_ID, load_base, load_offline_model
 from ..metrics.wikitext import load_wikitext
 from ..modeling_equilm import EquiLMForCausalLM
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's own arguments; the model's are shared with the other commands."""
-    where = parser.add_argument_group("where to, at least one of")
-    where.add_argument("--repo-id", help="a Hub repository, NAME or OWNER/NAME; made if it does not exist")
-    where.add_argument("--output", type=Path, help="a folder to keep what is uploaded")
-    parser.add_argument("--relaxed", action="store_true", help="R-EquiLM: leave the general words alone")
-    parser.add_argument("--private", action="store_true", help="make a new repository private")
-    parser.add_argument("--license", help="of the weights, which is the base model's: a Hub licence id")
-    parser.add_argument("--data", default="wikitext-2-raw", help="text for the perplexity: a Wikitext's name or a file")
-    parser.add_argument("--blocks", type=int, default=20, help="of 1024 tokens, to take the perplexity over")
-    parser.add_argument(
-        "--custom-generate", action="store_true", help="the plain model with a fair custom_generate beside it instead"
-    )
-    parser.set_defaults(run=run)
+from .models import load_model, torch_device
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -40,11 +27,12 @@ def run(arguments: argparse.Namespace) -> None:
         base_model = OFFLINE_MODEL_ID if arguments.model is None else _hub_id(arguments.model)
         about = {"repo_id": arguments.repo_id, "base_model": base_model, "license": arguments.license}
         if arguments.custom_generate:
-            base, tokenizer = load_offline_model() if arguments.model is None else load_base(arguments.model)
+            base, tokenizer = load_model(arguments)
             save_custom_generate(base, tokenizer, folder, **about)
         else:
             text = load_wikitext(arguments.data)
             model, tokenizer = load_wrapped(arguments.model, arguments.axis, arguments.relaxed)
+            cast(Any, model).to(device=torch_device(arguments.device), dtype=getattr(torch, arguments.dtype))
             measurements = measure(model, tokenizer, text, Path(arguments.data).name, blocks=arguments.blocks)
             save_model(model, tokenizer, folder, measurements, **about)
         if arguments.output is not None:

@@ -26,7 +26,7 @@ def model_card(
         measurements: what `equilm.hub.measure` found for it.
         repo_id: where readers find it: a Hub id or a folder.
         base_model: Hub id of the base model, if it has one.
-        license: of the weights, which is the base model's; a Hub licence id such as "apache-2.0".
+        license: the licence of the weights, which is the base model's; a Hub licence id such as "apache-2.0".
     """
     data = ModelCardData(
         base_model=base_model,
@@ -76,7 +76,7 @@ def _results(measured: Measurements) -> list[EvalResult]:
 
 def _coverage(model: EquiLMForCausalLM) -> list[tuple[str, int, int]]:
     """For each axis: its name, the surface forms that are swapped, and all of them."""
-    rows = [row for row in model.config.coverage or [] if not row["general"]]
-    names = dict.fromkeys(row["axis"] for row in rows)
-    by_axis = {name: [row["mapped"] for row in rows if row["axis"] == name] for name in names}
+    rows = [row for row in model.config.coverage or [] if not row.general]
+    names = dict.fromkeys(row.axis for row in rows)
+    by_axis = {name: [row.mapped for row in rows if row.axis == name] for name in names}
     return [(name, sum(mapped), len(mapped)) for name, mapped in by_axis.items()]

@@ -80,7 +80,7 @@ def measure(
         EquiLMError: if the configuration has no word lists to make prompts from.
     """
     prompts = equality_prompts(model)
-    plain_gap, gap = _gaps(model, tokenizer, prompts, seed)
+    # First, since a text that is too short is found out here.
     scores = perplexities(
         {"plain": model.language_model, "wrapped": model},
         tokenizer,
@@ -89,6 +89,7 @@ def measure(
         blocks=blocks,
         progress=progress,
     )
+    plain_gap, gap = _gaps(model, tokenizer, prompts, seed)
     return Measurements(
         gap_mean=(float(plain_gap.mean()), float(gap.mean())),
         gap_largest=(float(plain_gap.max()), float(gap.max())),

@@ -34,7 +34,7 @@ def save_model(
         measurements: for the card, from `equilm.hub.measure`.
         repo_id: where the folder will be on the Hub; None: readers load it from the folder itself.
         base_model: Hub id of the base model, if it has one.
-        license: of the weights, a Hub licence id.
+        license: the licence of the weights, a Hub licence id.
     """
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -59,7 +59,7 @@ def save_custom_generate(
         folder: made if it does not exist.
         repo_id: where the folder will be on the Hub; None: readers load it from the folder itself.
         base_model: Hub id of the base model, if it has one.
-        license: of the weights, a Hub licence id.
+        license: the licence of the weights, a Hub licence id.
     """
     if isinstance(base, EquiLMForCausalLM):
         raise EquiLMError("A custom_generate repository carries the plain model: pass model.language_model.")

@@ -10,8 +10,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from .._factors import Factors
 from ..errors import EquiLMError, EquiLMWarning
-from ..groups import ProductGroup
 from ..loading import transformers_model
 from ..modeling_equilm import EquiLMForCausalLM
 from ..text.action import TextAction
@@ -215,7 +215,7 @@ def _own_action(
     if not own:
         raise EquiLMError("The model's config names no axes, so its words are unknown. Build it with from_base.")
     action = VocabularyAction.from_axes(own, tokenizer, vocab_size=size, unmappable="skip")
-    if [[list(ids) for ids in lists] for lists in action.cycles] != model.config.cycles:
+    if action.cycles != model.config.token_cycles():
         raise EquiLMError(
             f"The tokenizer {tokenizer.name_or_path!r} does not give the token ids that the model was built with. "
             "Pass the model's own tokenizer."
@@ -245,7 +245,8 @@ def _parity(level: Level, number: int, log_probs: Array, settings: dict[str, Any
     """Statistics of one axis from log P(v|X), shape ``(P, lists, d)``."""
     axis, lists = level.axes[number], level.lists[number]
     probs = np.exp(log_probs)
-    shifted = [absolute_difference(np.roll(log_probs, -shift, -1), log_probs) for shift in range(1, axis.size)]
+    moves = dict.fromkeys(Factors([axis.factors for axis in level.axes]).moves(number))  # those that differ
+    shifted = [absolute_difference(log_probs[..., list(move)], log_probs) for move in moves if move[0] > 0]
     ratios = np.stack(shifted)  # (d - 1, P, lists, d)
     of_members = probs.sum(1)  # (P, d)
     of_lists = probs.sum(2)  # (P, lists)
@@ -276,9 +277,9 @@ def _parity(level: Level, number: int, log_probs: Array, settings: dict[str, Any
 
 def _swaps(level: Level, g: int) -> str:
     """What g does to the first list of each axis: "man→woman, Black→White"."""
-    shifts = level.group.split(g) if isinstance(level.group, ProductGroup) else (g,)
-    moved = [(axis.words[0], shift) for axis, shift in zip(level.axes, shifts, strict=True) if shift > 0]
-    return ", ".join(f"{words[0]}→{words[shift]}" for words, shift in moved)
+    factors = Factors([axis.factors for axis in level.axes])
+    moved = [(axis.words[0], factors.moves(number)[g][0]) for number, axis in enumerate(level.axes)]
+    return ", ".join(f"{words[0]}→{words[cell]}" for words, cell in moved if cell > 0)
 
 
 def _unmapped(level: Level) -> dict[str, tuple[tuple[str, ...], ...]]:

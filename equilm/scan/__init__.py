@@ -6,9 +6,9 @@ from .configuration_scan import EquiScanConfig, GroupScanConfig, ScanConfig
 from .language import all_commands, interpret
 from .modeling_equi_scan import EquiScanSeq2Seq
 from .modeling_group_scan import GroupScanSeq2Seq
-from .modeling_scan import ScanSeq2Seq
+from .modeling_scan import ScanPreTrainedModel, ScanSeq2Seq
 from .splits import load_split, make_split
-from .tokens import token_actions
+from .tokens import collate, token_actions
 
 __all__ = [
     "EquiScanConfig",
@@ -16,8 +16,10 @@ __all__ = [
     "GroupScanConfig",
     "GroupScanSeq2Seq",
     "ScanConfig",
+    "ScanPreTrainedModel",
     "ScanSeq2Seq",
     "all_commands",
+    "collate",
     "interpret",
     "load_split",
     "make_split",

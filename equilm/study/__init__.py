@@ -1,9 +1,23 @@
 """The paper's regard study (section 6.3): sample, score and show what fairness changes and what it costs.
 
-``equilm report`` runs it from the command line, `equilm.study.run.run_study` from Python. What is sampled and scored
-is kept in the output folder as it is made, so that an interrupted study goes on. It needs the extra ``study``.
+``equilm report`` runs it from the command line, `run_study` from Python. Everything that is sampled and scored is
+kept in the output folder as it is made, so an interrupted study can continue. It needs the extra ``study``.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from .cells import DECODERS, Cell, Study
 
-__all__ = ["DECODERS", "Cell", "Study"]
+if TYPE_CHECKING:
+    from .run import rebuild, run_study
+
+__all__ = ["DECODERS", "Cell", "Study", "rebuild", "run_study"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs the extra ``study`` only when it is asked for: the command line reads the settings alone."""
+    if name in ("rebuild", "run_study"):
+        from . import run
+
+        return getattr(run, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,8 @@
 """From words to tokens: demographic axes, their surface forms, and the permutation of a vocabulary."""
 
+from .._coverage import Coverage
 from .axes import BUILT_IN_AXES, AxisLike, DemographicAxis, load_axes
-from .surface_forms import Coverage, cover_axes
+from .surface_forms import cover_axes
 from .vocabulary import VocabularyAction, coverage_table
 
 __all__ = [

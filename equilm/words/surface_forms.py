@@ -1,11 +1,11 @@
 """Surface forms: how the words of a list are written in text, and which of these forms a tokenizer can carry."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from .._coverage import Coverage
 from .axes import AxisLike, load_axes
 
 # What stands before a word here is a sign that no tokenizer merges with the text after it, as some do with whole words.
@@ -105,46 +105,6 @@ class Speller:
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Whether a tokenizer can carry one surface form of a word list, or of a general word.
-
-    Attributes:
-        axis: the axis's name.
-        entry: the list as the axis writes it; for a general word, that word alone.
-        words: the list in this form.
-        variant: which form it is: ``"lower"``, ``"title"``, ``"upper"``, ``"start"``, … (see `SurfaceForm`).
-        token_ids: for each word its token ids; none where the tokenizer has no tokens of its own for it.
-        mapped: whether the table swaps these words; for a general word, whether its token is among the general ids.
-        reason: why not; ``""`` when mapped.
-        general: whether this is one of R-EquiLM's general words.
-    """
-
-    axis: str
-    entry: tuple[str, ...]
-    words: tuple[str, ...]
-    variant: str
-    token_ids: tuple[tuple[int, ...], ...]
-    mapped: bool
-    reason: str = ""
-    general: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """The row as plain lists, strings and numbers, for JSON."""
-        rows = {
-            "entry": list(self.entry),
-            "words": list(self.words),
-            "token_ids": [list(ids) for ids in self.token_ids],
-        }
-        return {**vars(self), **rows}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "Coverage":
-        """The row that `to_dict` wrote down."""
-        ids = tuple(tuple(word) for word in data["token_ids"])
-        return cls(**{**data, "entry": tuple(data["entry"]), "words": tuple(data["words"]), "token_ids": ids})
 
 
 def cover_axes(

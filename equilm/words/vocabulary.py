@@ -6,12 +6,11 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from .._coverage import Coverage, general_token_ids, token_cycles, unmapped_sequences
 from ..actions import TokenAction
 from ..errors import EquiLMError
 from .axes import AxisLike, DemographicAxis, load_axes
-from .surface_forms import Coverage, cover_axes
-
-__all__ = ["Coverage", "VocabularyAction", "cover_axes", "coverage_table"]
+from .surface_forms import cover_axes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -19,7 +18,7 @@ class VocabularyAction(TokenAction):
     """The action of demographic axes on a tokenizer's ids: build it with `from_axes`.
 
     Args:
-        axes: the axes, each a factor of the group.
+        axes: the axes; the group is the product of their factors.
         coverage: for each list and surface form whether it is swapped; what is swapped follows from it alone.
     """
 
@@ -42,7 +41,8 @@ class VocabularyAction(TokenAction):
         never represented by the first of several tokens: then swapping would not be a permutation.
 
         Args:
-            axes: axes, built-in names or paths of JSON files, one or several; the group is the product of theirs.
+            axes: axes, built-in names or paths of JSON files, one or several. The group is the product of their
+                factors: an axis is one, and a joint list belongs to several.
             tokenizer: the model's tokenizer.
             vocab_size: V, the size of the model's vocabulary, which may be padded; the tokenizer's own by default.
             unmappable: what to do with a list of which no form can be swapped: ``"raise"`` or ``"skip"``.
@@ -60,34 +60,25 @@ class VocabularyAction(TokenAction):
         coverage = cover_axes(loaded, tokenizer, unmarked_lower=unmarked_lower)
         for axis in loaded:
             _check_mapped(axis, coverage, tokenizer, unmappable)
-        general_ids = [ids[0] for row in coverage if row.general and row.mapped for ids in row.token_ids]
-        action = TokenAction.from_cycles(_cycles(loaded, coverage), size, general_ids)
+        cycles = token_cycles((axis.name for axis in loaded), coverage)
+        factors = [axis.factors for axis in loaded]
+        action = TokenAction.from_cycles(cycles, size, general_token_ids(coverage), factors)
         action.check()
         return cls(action.group, action.permutation, action.general_ids, axes=loaded, coverage=coverage)
 
     @property
     def cycles(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
         """For each axis the lists of token ids it swaps, as `TokenAction.from_cycles` takes them."""
-        return _cycles(self.axes, self.coverage)
+        return token_cycles((axis.name for axis in self.axes), self.coverage)
 
     @property
     def unmapped_sequences(self) -> tuple[tuple[int, ...], ...]:
         """The token ids of words that are not swapped in that form, for warning about prompts that hold no other."""
-        rows = [row for row in self.coverage if not row.general]
-        swapped = {ids for row in rows if row.mapped for ids in row.token_ids}
-        sequences = {ids: None for row in rows if not row.mapped for ids in row.token_ids}  # a set, in order
-        return tuple(ids for ids in sequences if ids and ids not in swapped)
+        return unmapped_sequences(self.coverage)
 
     def describe(self) -> str:
         """`coverage_table` of this action."""
         return coverage_table(self.coverage)
-
-
-def _cycles(axes: Sequence[DemographicAxis], coverage: Sequence[Coverage]) -> tuple[tuple[tuple[int, ...], ...], ...]:
-    rows = [row for row in coverage if row.mapped and not row.general]
-    return tuple(
-        tuple(tuple(ids[0] for ids in row.token_ids) for row in rows if row.axis == axis.name) for axis in axes
-    )
 
 
 def _checked_size(tokenizer: PreTrainedTokenizerBase, vocab_size: int | None) -> int:

@@ -7,9 +7,7 @@ import datasets
 import evaluate
 
 from equilm import EquiLMError
-from equilm.metrics import CITATION
-from equilm.metrics.group_fairness import group_fairness
-from equilm.metrics.load_metric import resolve_model
+from equilm.metrics import CITATION, group_fairness, resolve_model
 
 _DESCRIPTION = """\
 Group-theoretic fairness: by how much a generator of texts misses P(gY|gX) = P(Y|X), where g swaps the words of

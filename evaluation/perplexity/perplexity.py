@@ -7,10 +7,7 @@ import datasets
 import evaluate
 
 from equilm import EquiLMError
-from equilm.metrics import CITATION
-from equilm.metrics.load_metric import resolve_model
-from equilm.metrics.perplexity import perplexity
-from equilm.metrics.wikitext import load_wikitext
+from equilm.metrics import CITATION, load_wikitext, perplexity, resolve_model
 
 _DESCRIPTION = """\
 Perplexity of a causal language model on a text: exp of the mean negative log-likelihood of its tokens, words and bytes,

@@ -8,8 +8,7 @@ import evaluate
 import numpy as np
 
 from equilm import EquiLMError
-from equilm.metrics.regard import mask_group, regard
-from equilm.metrics.regard_classifier import LABELS, RegardClassifier, load_classifier
+from equilm.metrics import LABELS, RegardClassifier, load_classifier, mask_group, regard
 
 CONFIGS = {"default": ("data",), "compare": ("data", "references"), "groups": ("data", "groups")}
 AGGREGATIONS = {"average": ("average", np.mean), "maximum": ("max", np.max)}

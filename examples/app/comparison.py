@@ -11,8 +11,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from equilm import EquiLMError, EquiLMForCausalLM, EquiLMWarning, equi_tune, symmetrized_generate, symmetrized_log_prob
-from equilm._fairness_report import FairnessReport
+from equilm import (
+    EquiLMError,
+    EquiLMForCausalLM,
+    EquiLMWarning,
+    FairnessReport,
+    equi_tune,
+    symmetrized_generate,
+    symmetrized_log_prob,
+)
 from equilm.actions import TokenAction
 from equilm.groups import CyclicGroup
 from equilm.testing import log_prob_gap

@@ -9,7 +9,8 @@ from operator import itemgetter
 
 from comparison import LEVELS, Comparison, NextWord, Run
 
-from equilm.study.summary import ROUNDING, nats
+# Differences of log-probabilities below this, in nats per token, are rounding in single precision.
+ROUNDING = 1e-4
 
 
 def render(comparison: Comparison) -> str:
@@ -141,3 +142,8 @@ def _bars(word: NextWord, probabilities: Sequence[float], groups: Sequence[str],
 
 def _visible(text: str) -> str:
     return text.strip() or repr(text)[1:-1].replace(" ", "␣") or "(end)"
+
+
+def nats(value: float) -> str:
+    """A difference of log-probabilities, for readers."""
+    return f"{value:.3f}" if value >= 1e-3 else f"{value:.0e}" if value else "0"

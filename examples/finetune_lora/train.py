@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from equilm import EquiLMError, EquiLMForCausalLM
 from equilm.actions import TokenAction
 from equilm.loading import load_base, load_offline_model
-from equilm.metrics.perplexity import perplexities
+from equilm.metrics import perplexities
 from equilm.testing import log_prob_gap
 
 

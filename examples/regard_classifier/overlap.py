@@ -14,7 +14,7 @@ from sets import Rows, load_sets, rewords
 from tqdm.auto import tqdm
 from train import accuracy, fit
 
-from equilm.metrics.regard_classifier import LABELS, ModelClassifier
+from equilm.metrics import LABELS, ModelClassifier
 from equilm.metrics.regard_packaged import load_encoder
 
 EPOCHS, LEARNING_RATE = 8, 1e-4

@@ -26,7 +26,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, get_linear_schedule_with_warmup
 
-from equilm.metrics.regard_classifier import LABELS, ModelClassifier, RegardClassifier
+from equilm.metrics import LABELS, ModelClassifier, RegardClassifier
 from equilm.metrics.regard_packaged import ADAPTER, load_encoder
 
 SENTENCES = [Path(__file__).with_name(f"{task}.tsv") for task in ("respect", "occupation")]

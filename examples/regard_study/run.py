@@ -9,12 +9,13 @@ import sys
 
 from equilm import EquiLMError
 from equilm.cli import report as command
+from equilm.cli.parser import report_arguments
 
 
 def main() -> int:
     """Run what the options say; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    command.add_arguments(parser)
+    report_arguments(parser)
     try:
         command.run(parser.parse_args())
     except EquiLMError as error:

@@ -14,9 +14,7 @@ from collections.abc import Iterator
 import torch
 from datasets import Dataset
 
-from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanSeq2Seq, load_split
-from equilm.scan.modeling_scan import ScanPreTrainedModel
-from equilm.scan.tokens import collate
+from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanPreTrainedModel, ScanSeq2Seq, collate, load_split
 from equilm.scan.training import PRETRAINING, LengthSampler
 
 

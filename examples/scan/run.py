@@ -27,8 +27,7 @@ import torch
 from development import development_split
 from tqdm.auto import tqdm
 
-from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanConfig, ScanSeq2Seq, load_split
-from equilm.scan.modeling_scan import ScanPreTrainedModel
+from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanConfig, ScanPreTrainedModel, ScanSeq2Seq, load_split
 from equilm.scan.training import (
     EQUI_TUNING,
     GROUP_TRAINING,

@@ -1,5 +1,7 @@
 """The command line, on a tiny model in a folder; with the pretrained offline model in the slow run."""
 
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +101,31 @@ def test_the_command_is_installed() -> None:
         pytest.skip("needs equilm installed in the environment of the tests")
     done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
     assert "demo" in done.stdout and "audit" in done.stdout
+
+
+def test_prompts_from_a_file_and_from_standard_input(
+    capsys: pytest.CaptureFixture[str], folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("--model", folder, "--max-new-tokens", "3", "--batch-size", "2")
+    expected = run(capsys, "generate", "The man", "The woman was", "The king", *arguments)
+    file = tmp_path / "prompts.txt"
+    file.write_text("The man\n\nThe woman was\nThe king\n")
+    assert run(capsys, "generate", "--prompts", str(file), *arguments) == expected
+    monkeypatch.setattr(sys, "stdin", io.StringIO(file.read_text()))
+    assert run(capsys, "generate", "-", *arguments) == expected
+    out = tmp_path / "out.jsonl"
+    assert run(capsys, "generate", "-", "The man", *arguments, "--jsonl", "--output", str(out), "--quiet") == ""
+    lines = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [line["prompt"] for line in lines] == ["The man"]
+
+
+def test_compare_shows_the_plain_text_beside_the_fair_one(capsys: pytest.CaptureFixture[str], folder: str) -> None:
+    arguments = ("generate", "The man worked as", "--model", folder, "--max-new-tokens", "5")
+    fair, plain = run(capsys, *arguments), run(capsys, *arguments, "--plain")
+    assert run(capsys, *arguments, "--compare") == f" fair | {fair}plain | {plain}"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out.startswith("equilm ")

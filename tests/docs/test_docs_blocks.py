@@ -18,6 +18,7 @@ from pages import DOCS, PAGES, blocks, name
 from transformers import AutoTokenizer
 
 from equilm import DemographicAxis, loading
+from equilm.cli import audit, models
 from equilm.cli import main as cli
 from equilm.loading import OFFLINE_MODEL_ID
 
@@ -146,7 +147,8 @@ class Page:
             assert program == "equilm", f"line {example.line}: {command!r} is shown with output, but it is not run"
             output = io.StringIO()
             with pytest.MonkeyPatch.context() as patch, redirect_stdout(output):
-                patch.setattr(cli, "load_offline_model", lambda: self.model)
+                patch.setattr(models, "load_offline_model", lambda: self.model)
+                patch.setattr(audit, "load_offline_tokenizer", lambda: self.model[1])
                 assert cli.main(arguments) == 0
             if message := differs(expected, output.getvalue()):
                 return message

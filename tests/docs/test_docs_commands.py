@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 from pages import PAGES, ROOT, commands, inline_code, name
 
-from equilm.cli import main as cli
+from equilm.cli.parser import build_parser
 
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 EXTRAS = re.findall(r"^(\w+) =$", (ROOT / "setup.cfg").read_text("utf-8").partition("extras_require")[2], re.MULTILINE)
@@ -30,7 +30,7 @@ def check(page: Path, words: Sequence[str]) -> None:
     program, *arguments = words
     match os.path.basename(program).rstrip("0123456789."):  # noqa: PTH119 - a program, not a path
         case "equilm":
-            parse(cli._parser(), arguments)
+            parse(build_parser(), arguments)
         case "make":
             for target in arguments:
                 assert re.search(rf"^{re.escape(target)}:", MAKEFILE, re.MULTILINE), f"no target {target}"
@@ -99,7 +99,7 @@ def test_commands_in_running_text_exist(page: Path) -> None:
         if words[:1] == ["make"] and len(words) == 2:
             check(page, words)
         elif words[:1] == ["equilm"] and len(words) > 1:
-            assert re.search(rf"\b{re.escape(words[1])}\b", cli._parser().format_usage()), code
+            assert re.search(rf"\b{re.escape(words[1])}\b", build_parser().format_help()), code
 
 
 def test_what_does_not_exist_is_seen() -> None:

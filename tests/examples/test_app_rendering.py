@@ -7,8 +7,8 @@ import pytest
 from comparison import Comparison, NextWord, Run
 from rendering import mark, render, render_error
 
-from equilm import CyclicGroup, EquiLMError
-from equilm._fairness_report import FairnessReport
+from equilm import EquiLMError, FairnessReport
+from equilm.groups import CyclicGroup
 
 REPORT = FairnessReport(
     True, "EquiLM", CyclicGroup(2), 2, "mean", {"gender": [("man", "woman")]}, {"gender": {}}, (), 2

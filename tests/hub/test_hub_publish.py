@@ -10,6 +10,7 @@ import pytest
 import torch
 from loopback_hub import serve
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from equilm import EquiLMError, EquiLMForCausalLM, VocabularyAction, symmetrized_generate
 from equilm.cli.main import main
@@ -50,7 +51,10 @@ def test_remote_code_gives_the_same_model(
 ) -> None:
     model = EquiLMForCausalLM.from_base(base, tokenizer, axes=["gender", "race3"])
     model.save_pretrained(tmp_path / "fair")
-    code: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "fair", trust_remote_code=True, code_revision=None)
+    # The auto classes would take the installed package's class.
+    saved: Any = get_class_from_dynamic_module("modeling_equilm.EquiLMForCausalLM", str(tmp_path / "fair"))
+    assert saved is not EquiLMForCausalLM
+    code = saved.from_pretrained(tmp_path / "fair")
     ids = tokenizer(PROMPT, return_tensors="pt").input_ids
     assert torch.equal(code(ids).logits, model(ids).logits)
 

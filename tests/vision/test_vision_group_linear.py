@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from equilm import CyclicGroup, DihedralGroup, EquiLMError
+from equilm import EquiLMError
 from equilm.actions import Action, PixelAction, RegularAction, TrivialAction
+from equilm.groups import CyclicGroup, DihedralGroup
 from equilm.vision import EquivariantHead, GroupLinear, InvariantHead
 
 GROUPS = {"c4": CyclicGroup(4), "d4": DihedralGroup(4)}

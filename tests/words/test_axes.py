@@ -17,6 +17,7 @@ from equilm.words.axes import BUILT_IN_AXES, DemographicAxis, load_axes
 SCHEMA = json.loads((files("equilm") / "words" / "lists" / "axis.schema.json").read_text("utf-8"))
 GENERAL = ("he", "she", "his", "her", "him")
 PAIRS = [["man", "woman"]]
+NAMES = DemographicAxis("names", [[["Jamal", "Greg"], ["Lakisha", "Emily"]]], axes=("gender", "race"))
 
 
 def _schema_accepts(data: Any) -> bool:
@@ -75,6 +76,28 @@ def test_an_axis_is_a_value() -> None:
     assert axis.words == (("man", "woman"),)
 
 
+def test_joint_lists_are_flat_in_python_and_nested_in_json() -> None:
+    assert NAMES.words == (("Jamal", "Greg", "Lakisha", "Emily"),)
+    assert (NAMES.shape, NAMES.size, NAMES.factors) == ((2, 2), 4, {"gender": 2, "race": 2})
+    assert NAMES.to_dict()["words"] == [[["Jamal", "Greg"], ["Lakisha", "Emily"]]]
+    deep = [[["a", "b", "c"], ["d", "e", "f"]], [["g", "h", "i"], ["j", "k", "l"]]]
+    axis = DemographicAxis("deep", [deep], axes=("x", "y", "z"), modifiers=[deep], before=["people"])
+    assert axis.words == (tuple("abcdefghijkl"),)
+    assert axis.shape == (2, 2, 3)
+    for one in (NAMES, axis):
+        written = json.loads(json.dumps(one.to_dict()))
+        assert _schema_accepts(written)
+        assert DemographicAxis.from_dict(written) == one
+    assert axis.to_dict()["modifiers"] == axis.to_dict()["words"] == [deep]
+
+
+def test_a_modifier_may_also_be_a_word_of_its_axis() -> None:
+    axis = DemographicAxis("race", [("Black", "White")], modifiers=[("black", "white")], before=["people", "men"])
+    assert load_axes(axis) == (axis,)
+    assert DemographicAxis.from_dict(axis.to_dict()) == axis
+    assert axis.factors == {"race": 2}
+
+
 def test_a_general_word_may_stand_in_a_list() -> None:
     axis = DemographicAxis("gender", [("he", "she")], ["he"])
     assert axis.general_words == ("he",)
@@ -120,6 +143,18 @@ SCHEMA_REFUSES: dict[str, tuple[Any, str]] = {
     "a general word is a number": ({"name": "x", "words": PAIRS, "general_words": [1]}, r"general_words\[0\].*got 1"),
     "a general word is padded": ({"name": "x", "words": PAIRS, "general_words": ["he "]}, "is 'he '"),
     "a general word twice": ({"name": "x", "words": PAIRS, "general_words": ["he", "he"]}, "'he' stands in general"),
+    "axes is text": ({"name": "x", "axes": "gender", "words": PAIRS}, "axes must be a list.*'gender'"),
+    "one axis": ({"name": "x", "axes": ["gender"], "words": [[["a", "b"], ["c", "d"]]]}, r"axes is \['gender'\]: exp"),
+    "an axis twice": ({"name": "x", "axes": ["a", "a"], "words": [[["a", "b"], ["c", "d"]]]}, "'a' stands in axes"),
+    "joint lists not nested": ({"name": "x", "axes": ["a", "b"], "words": PAIRS}, r"words\[0\]\[0\] must be a list"),
+    "nested without axes": ({"name": "x", "words": [[["a", "b"], ["c", "d"]]]}, r"words\[0\]\[0\] must be a string"),
+    "a joint list of one": ({"name": "x", "axes": ["a", "b"], "words": [[["a", "b"]]]}, "expected at least two"),
+    "a joint cell is a number": ({"name": "x", "axes": ["a", "b"], "words": [[["a", 1], ["c", "d"]]]}, "got 1"),
+    "modifiers is text": ({"name": "x", "words": PAIRS, "modifiers": "black", "before": ["man"]}, "must be a list"),
+    "before is text": ({"name": "x", "words": PAIRS, "modifiers": [["a", "b"]], "before": "man"}, "before must be"),
+    "before a capital": ({"name": "x", "words": PAIRS, "modifiers": [["a", "b"]], "before": ["Man"]}, "holds 'Man'"),
+    "before a phrase": ({"name": "x", "words": PAIRS, "modifiers": [["a", "b"]], "before": ["a c"]}, "holds 'a c'"),
+    "before a pronoun": ({"name": "x", "words": PAIRS, "modifiers": [["a", "b"]], "before": ["her"]}, "holds 'her'"),
     "notes is a list": ({"name": "x", "words": PAIRS, "notes": ["a"]}, r"notes must be a string, got \['a'\]"),
 }
 PYTHON_REFUSES: dict[str, tuple[Any, str]] = {
@@ -131,6 +166,22 @@ PYTHON_REFUSES: dict[str, tuple[Any, str]] = {
         {"name": "x", "words": [["man", "woman"], ["he", "Man"]]},
         r"'Man' stands in words\[0\] and again in words\[1\]",
     ),
+    "a joint list with a gap": (
+        {"name": "x", "axes": ["a", "b"], "words": [[["a", "b"], ["c", "d", "e"]]]},
+        r"words\[0\] is \[\['a', 'b'\], \['c', 'd', 'e'\]\], which holds lists of different lengths",
+    ),
+    "joint lists too deep": ({"name": "x", "axes": ["a", "b"], "words": [[[["a", "b"]] * 2] * 2]}, "must be a string"),
+    "joint lists of two shapes": (
+        {"name": "x", "axes": ["a", "b"], "words": [[["a", "b"], ["c", "d"]], [["e", "f", "g"], ["h", "i", "j"]]]},
+        "2 × 3 words, but .*2 × 2 words",
+    ),
+    "a joint word twice": ({"name": "x", "axes": ["a", "b"], "words": [[["a", "b"], ["c", "A"]]]}, "'A' stands in"),
+    "an axis that joins itself": ({"name": "x", "axes": ["x", "b"], "words": [[["a", "b"], ["c", "d"]]]}, "them 'x'"),
+    "modifiers for others": (
+        {"name": "x", "words": PAIRS, "modifiers": [["a", "b", "c"]], "before": ["man"]},
+        r"modifiers has lists of \('a', 'b', 'c'\), but words of \('man', 'woman'\)",
+    ),
+    "modifiers before nothing": ({"name": "x", "words": PAIRS, "modifiers": [["a", "b"]]}, "belong together"),
     "twice but for case": ({"name": "x", "words": [["Straße", "STRASSE"]]}, r"'STRASSE' stands in words\[0\] and"),
     "general but for case": ({"name": "x", "words": PAIRS, "general_words": ["he", "He"]}, "'He' stands in general"),
 }
@@ -165,7 +216,7 @@ _json = st.recursive(
 @given(
     data=st.fixed_dictionaries(
         {"name": st.just("x") | _json, "words": st.just(PAIRS) | _json},
-        optional=dict.fromkeys(("$schema", "general_words", "notes"), _json),
+        optional=dict.fromkeys(("$schema", "axes", "modifiers", "before", "general_words", "notes"), _json),
     )
 )
 def test_python_accepts_nothing_that_the_schema_refuses(data: Any) -> None:
@@ -218,6 +269,17 @@ def test_load_axes_takes_one_or_several(tmp_path: Path) -> None:
         (
             [DemographicAxis("a", [("x", "y")]), DemographicAxis("b", [("w", "X")])],
             "'X' stands in the axes 'a' and 'b'",
+        ),
+        (
+            [
+                DemographicAxis("a", [("x", "y")]),
+                DemographicAxis("b", [("v", "w")], modifiers=[("X", "z")], before=["man"]),
+            ],
+            "'X' stands in the axes 'a' and 'b'",
+        ),
+        (
+            [DemographicAxis("race", [("x", "y", "z")]), NAMES],
+            "'race' has 3 members in one place and 2 in another",
         ),
         ([DemographicAxis("a", [("x", "y")]), 3], "got 3"),
         ({"gender"}, "got {'gender'}"),

@@ -14,12 +14,14 @@ from small_tokenizers import byte_level, metaspace, uncased
 from tokenizers import AddedToken
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from equilm import EquiLMConfig
 from equilm.actions import TokenAction
 from equilm.errors import EquiLMError
 from equilm.groups import CyclicGroup, ProductGroup
+from equilm.words import Coverage
 from equilm.words.axes import BUILT_IN_AXES, DemographicAxis
-from equilm.words.surface_forms import surface_forms
-from equilm.words.vocabulary import Coverage, VocabularyAction, cover_axes, coverage_table
+from equilm.words.surface_forms import cover_axes, surface_forms
+from equilm.words.vocabulary import VocabularyAction, coverage_table
 
 GPT2 = Path(__file__).resolve().parents[3] / "shared" / "data" / "gpt2-tokenizer"
 GENDER = DemographicAxis("gender", [("man", "woman"), ("he", "she")], ["he", "her"])
@@ -452,3 +454,46 @@ def test_the_table_is_a_group_action_that_agrees_with_its_coverage(
         )
     again = TokenAction.from_cycles(action.cycles, size, action.general_ids)
     assert torch.equal(again.permutation, action.permutation)
+
+
+def _of_names() -> PreTrainedTokenizerBase:
+    words = [" man", " woman", " Greg", " Emily", " Jamal", " Lakisha", " Brad", " Anne"]
+    return byte_level([*words, "Greg", "Emily", "Jamal", "Lakisha"])
+
+
+NAMES = DemographicAxis(
+    "names",
+    [[["Jamal", "Greg"], ["Lakisha", "Emily"]], [["Tyrone", "Brad"], ["Keisha", "Anne"]]],
+    axes=("gender", "race"),
+)
+
+
+def test_a_joint_list_moves_with_each_of_its_axes() -> None:
+    tokenizer = _of_names()
+    action = VocabularyAction.from_axes([GENDER, NAMES], tokenizer, unmappable="skip")
+    assert action.group == ProductGroup(CyclicGroup(2), CyclicGroup(2))
+    action.check()
+    for space in ("", " "):
+        jamal, greg, lakisha, emily = (_token(tokenizer, f"{space}{name}") for name in NAMES.words[0])
+        man, woman = (_token(tokenizer, f" {word}") for word in ("man", "woman"))
+        images = [(greg, man), (jamal, man), (emily, woman), (lakisha, woman)]
+        assert [(int(row[greg]), int(row[man])) for row in action.permutation] == images
+    rows = [row for row in action.coverage if row.entry == NAMES.words[1]]
+    assert not any(row.mapped for row in rows)
+    assert "'Tyrone' is" in rows[0].reason and "Brad" not in rows[0].reason  # the list is left out, and why is said
+    with pytest.raises(EquiLMError, match="1 of 2 lists of axis 'names' cannot be mapped"):
+        VocabularyAction.from_axes([DemographicAxis("gender", [("man", "woman")]), NAMES], tokenizer)
+
+
+def test_a_joint_list_alone_brings_both_of_its_factors() -> None:
+    axis = DemographicAxis("names", [[["Jamal", "Greg"], ["Lakisha", "Emily"]]], axes=("gender", "race"))
+    action = VocabularyAction.from_axes(axis, _of_names())
+    assert action.group == ProductGroup(CyclicGroup(2), CyclicGroup(2))
+    config = EquiLMConfig(
+        text_config={"model_type": "gpt2", "vocab_size": action.vocab_size},
+        axes=[axis.to_dict()],
+        coverage=[row.to_dict() for row in action.coverage],
+    )
+    read = EquiLMConfig.from_dict(json.loads(config.to_json_string()))
+    assert torch.equal(read.token_action().permutation, action.permutation)
+    assert DemographicAxis.from_dict(config.axes[0]) == axis  # type: ignore[index]

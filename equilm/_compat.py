@@ -1,0 +1,56 @@
+"""The names of the cache: transformers 5.24 calls `cache` what was `past_key_values`; some models have their own."""
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from .errors import EquiLMError
+
+# What generate() and outputs call the cache in the transformers at hand.
+CACHE = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
+# What a user may call it, in whatever version.
+SPELLINGS = ("cache", "past_key_values", "cache_params")
+# What forward passes call it; the last three are those of RWKV, XLNet and Reformer, and hold no `Cache`.
+_ARGUMENTS = (*SPELLINGS, "state", "mems", "past_buckets_states")
+
+
+def cache_argument(module: Any) -> str:
+    """What the forward pass of a model calls its cache."""
+    parameters = inspect.signature(type(module).forward).parameters
+    return next((name for name in _ARGUMENTS if name in parameters), CACHE)
+
+
+def cache_of(outputs: Any) -> Any:
+    """The cache in a model's outputs, or None."""
+    names = [name for name in _ARGUMENTS if name in outputs.keys()]  # noqa: SIM118 - `in` logs where a name is old
+    return outputs[names[0]] if names else None
+
+
+def pop_cache(arguments: dict[str, Any]) -> Any:
+    """Take the cache out of arguments, whatever it is called there; None if there is none.
+
+    Raises:
+        EquiLMError: if two caches are given.
+    """
+    given = {name: arguments.pop(name, None) for name in SPELLINGS}
+    return one_cache(**{name: cache for name, cache in given.items() if cache is not None})
+
+
+def one_cache(**given: Any) -> Any:
+    """The one cache that is given, under whichever name, or None.
+
+    Raises:
+        EquiLMError: if two caches are given, or something that is no cache.
+    """
+    caches = {name: cache for name, cache in given.items() if cache is not None}
+    if len(caches) > 1:
+        raise EquiLMError(f"The cache is given twice, as {' and as '.join(caches)}. Give it once, as {CACHE}.")
+    if not caches:
+        return None
+    ((name, cache),) = caches.items()
+    if not isinstance(cache, Cache):
+        raise EquiLMError(f"{name} is a {type(cache).__name__}; pass a Cache of transformers, or None.")
+    return cache

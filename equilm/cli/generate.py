@@ -1,0 +1,101 @@
+"""`equilm generate`: continues prompts fairly, plainly, or both for comparison."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase, set_seed
+
+from ..errors import EquiLMError
+from ..modeling_equilm import EquiLMForCausalLM
+from .models import load_model
+from .parser import prompt as check_prompt
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Carry out `equilm generate`.
+
+    Raises:
+        EquiLMError: for no prompt at all, and for what the model refuses.
+    """
+    prompts = _prompts(arguments)
+    base, tokenizer = load_model(arguments)
+    axes = arguments.axis or ["gender"]
+    model = EquiLMForCausalLM.from_base(base, tokenizer, axes=axes, relaxed=arguments.relaxed)
+    with arguments.output.open("w", encoding="utf-8") if arguments.output else nullcontext(sys.stdout) as out:
+        if arguments.report:
+            with model.plain() if arguments.plain else nullcontext():
+                print(model.fairness_report(), end="\n\n", file=sys.stderr if arguments.jsonl else out)
+        _continue(model, tokenizer, prompts, arguments, out)
+
+
+def _continue(
+    model: EquiLMForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    arguments: argparse.Namespace,
+    out: TextIO,
+) -> None:
+    size = arguments.batch_size
+    batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+    shown = arguments.output is not None and not arguments.quiet
+    for batch in tqdm(batches, unit="batch", disable=not shown):
+        fair = None if arguments.plain else _texts(model, tokenizer, batch, arguments)
+        plain = None
+        if arguments.plain or arguments.compare:
+            with model.plain():
+                plain = _texts(model, tokenizer, batch, arguments)
+        for place, prompt in enumerate(batch):
+            kinds = {"text": fair, "plain": plain} if arguments.compare else {"text": fair or plain}
+            texts = {kind: values[place] for kind, values in kinds.items() if values is not None}
+            if arguments.jsonl:
+                print(json.dumps({"prompt": prompt, **texts}, ensure_ascii=False), file=out)
+            elif arguments.compare:
+                print(f" fair | {texts['text']}\nplain | {texts['plain']}", file=out)
+            else:
+                print(texts["text"], file=out)
+        out.flush()
+
+
+def _texts(
+    model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, prompts: list[str], arguments: argparse.Namespace
+) -> list[str]:
+    settings: dict[str, Any] = {"max_new_tokens": arguments.max_new_tokens, "num_beams": arguments.num_beams}
+    if arguments.sample:
+        sampler = {"temperature": arguments.temperature, "top_k": arguments.top_k, "top_p": arguments.top_p}
+        settings |= {"do_sample": True, **sampler}
+    set_seed(arguments.seed)  # for each batch, so that prompts that differ by a swap get texts that do
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
+    ids: Any = model.generate(**inputs, **settings)
+    return list(map(str, tokenizer.batch_decode(ids, skip_special_tokens=True)))
+
+
+def _prompts(arguments: argparse.Namespace) -> list[str]:
+    """The prompts of the command line, of the file, and of standard input."""
+    prompts: list[str] = []
+    for text in arguments.prompt:
+        prompts += _lines(Path("-")) if text == "-" else [text]
+    if arguments.prompts is not None:
+        prompts += _lines(arguments.prompts)
+    if not prompts:
+        raise EquiLMError("There is no prompt: write one after `equilm generate`, or name a file with --prompts.")
+    return prompts
+
+
+def _lines(path: Path) -> Iterator[str]:
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise EquiLMError(f"{name} is not UTF-8 ({error}). Save it as UTF-8.") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                yield check_prompt(line)
+            except argparse.ArgumentTypeError as error:
+                raise EquiLMError(f"{name}, line {number}: {error}.") from error

@@ -1,0 +1,48 @@
+"""The model that a command is about: by name, or the offline one; on a device, in a dtype."""
+
+import argparse
+from typing import Any, cast
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..errors import EquiLMError
+from ..loading import load_base, load_offline_model
+
+
+def load_model(arguments: argparse.Namespace) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The base model and tokenizer that ``--model``, ``--device`` and ``--dtype`` name.
+
+    Raises:
+        EquiLMError: for a device that this machine does not have, and for what cannot be loaded.
+    """
+    device = torch_device(arguments.device)
+    dtype = getattr(torch, arguments.dtype)
+    if arguments.model is None:
+        model, tokenizer = load_offline_model()
+    else:
+        model, tokenizer = load_base(arguments.model, dtype=dtype)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return cast(Any, model).to(device=device, dtype=dtype), tokenizer
+
+
+def torch_device(name: str) -> torch.device:
+    """The torch device of this name; ``auto`` is the accelerator of this machine, or its CPU.
+
+    Raises:
+        EquiLMError: for a device that this machine does not have.
+    """
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if name == "auto":
+        return found or torch.device("cpu")
+    device = torch.device(name)
+    if device.type == "cpu":
+        return device
+    if found is None or found.type != device.type:
+        raise EquiLMError(f"This machine has no device {name!r}: torch finds {found or 'none but the CPU'}.")
+    if device.index is not None and device.index >= torch.accelerator.device_count():
+        raise EquiLMError(
+            f"This machine has no device {name!r}: it has {torch.accelerator.device_count()} of type {device.type}."
+        )
+    return device

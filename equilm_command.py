@@ -1,0 +1,25 @@
+"""The program `equilm`: reads its command line before torch is imported, so that help and mistakes cost no seconds.
+
+Importing any module of the package imports the package, which registers its models with transformers and so needs
+torch. Hence this module stands beside it, and runs `equilm/cli/parser.py` by its path.
+"""
+
+import runpy
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    package = find_spec("equilm")
+    assert package is not None and package.origin is not None, "it is installed together with this module"
+    parser = runpy.run_path(str(Path(package.origin).parent / "cli" / "parser.py"))["build_parser"]()
+    arguments = parser.parse_args()
+    try:
+        from equilm.cli.main import run
+
+        return run(arguments)
+    except KeyboardInterrupt:  # while the imports were running
+        sys.stderr.write("equilm: interrupted\n")
+        return 130
