@@ -42,6 +42,16 @@ def is_plain_word(view: str, start: int, end: int) -> bool:
     return _is_emphasis(left, right) and not _is_name(left, right, view[start:end])
 
 
+def is_settled(view: str, start: int, end: int) -> bool:
+    """Whether what follows a view cannot change what `is_plain_word` says of the word at ``view[start:end]``."""
+    before, right = view[start - 1 : start] if start else "", view[end : end + REACH]
+    if len(right) == REACH or (right[:1].isspace() and (not before or before.isspace())):
+        return True
+    left = view[max(0, start - REACH) : start]
+    opening, closing = len(left) - len(left.rstrip("_")), len(right) - len(right.lstrip("_"))
+    return bool(re.search(r"\s", right)) and (opening in (0, closing) or "\n\n" in right)
+
+
 def _is_name(left: str, right: str, word: str) -> bool:
     """Whether a word is part of an identifier, an address or a path, or cut in two by a slash or a bracket."""
     left = re.split(r"\s", left)[-1]

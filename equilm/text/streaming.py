@@ -1,18 +1,22 @@
 """The action on a text that arrives in pieces: each piece comes out swapped as soon as what follows cannot change it."""
 
 import re
-from collections.abc import Iterable, Mapping
 
+from . import boundaries, pronouns
 from .action import TextAction
-from .forms import word_character
+from .lexicon import Lexicon
+from .reading import place_of, read
+
+_LEFT_REACH = 2 * max(boundaries.REACH, pronouns.LEFT_CONTEXT)  # no decision looks further back in the view
 
 
 class StreamingTextAction:
     """``g·continuation`` for a continuation that arrives piece by piece, however it is cut.
 
     What `feed` returns, piece after piece, and then `flush`, are together exactly
-    ``action.act_on_continuation(prompt, continuation, g)``. Text is held back only while it may still become a longer
-    word or phrase of the axes.
+    ``action.act_on_continuation(prompt, continuation, g)``. Text is held back only while what follows may change how it
+    is swapped: an unfinished word or phrase, the article before it, what may be an address, and for a pronoun the text
+    to its right that tells its class (60 characters).
 
     Args:
         action: the action on texts.
@@ -27,72 +31,67 @@ class StreamingTextAction:
 
     def __init__(self, action: TextAction, g: int, prompt: str = ""):
         action.group.check_element(g)
-        self._action, self._g = action, g
-        self._before = prompt
+        self._lexicon, self._judge, self._g = action.lexicon, action.judge, g
+        self._before = prompt[-boundaries.BEFORE :]
+        self._view = read(self._lexicon, self._judge, prompt).view[-_LEFT_REACH:] if prompt else ""
         self._held = ""
-        self._prefixes = FormPrefixes.of(action)
 
     def feed(self, piece: str) -> str:
         """The next piece of the continuation; returns what is decided by now and was not returned before."""
         # A character beyond the basic plane may come as two surrogates in two JSON strings: they are one character.
         self._held = _join_surrogates(self._held + piece)
-        decided = self._decided()
-        if not decided:
-            return ""
-        whole = self._act(self._before, self._held)
-        before, rest = self._before + self._held[:decided], self._held[decided:]
-        tail = self._act(before, rest)
-        self._before, self._held = before[-1:], rest
-        return whole[: len(whole) - len(tail)]
+        decided, view = _decided(self._lexicon, self._before, self._held, self._view)
+        return self._give(decided, view)
 
     def flush(self) -> str:
-        """The end of the text: what was held back. A further text may follow, which goes on from there."""
-        last = self._act(self._before, self._held)
-        self._before, self._held = (self._before + self._held)[-1:], ""
-        return last
+        """The end of the text: what was held back."""
+        rest, self._held = self._image(), ""
+        return rest
 
-    def _act(self, before: str, text: str) -> str:
-        return self._action.act_on_continuation(before, text, self._g) if text else ""
+    def _give(self, decided: int, view: str) -> str:
+        if not decided:
+            return ""
+        whole = self._image()
+        self._before = (self._before + self._held[:decided])[-boundaries.BEFORE :]
+        self._held, self._view = self._held[decided:], view[-_LEFT_REACH:]
+        return whole[: len(whole) - len(self._image())]
 
-    def _decided(self) -> int:
-        end = len(self._held)
-        if "\ud800" <= self._held[-1:] <= "\udbff":
-            end -= 1
-        text = self._before[-1:] + self._held[:end]
-        start = len(text) - end
-        return self._prefixes.search(text, start) - start
+    def _image(self) -> str:
+        return read(self._lexicon, self._judge, self._held, self._before, self._view).image(self._g)
 
 
-class FormPrefixes:
-    """Finds the place from which the end of a text may still grow into one of the words and phrases it was made for.
+def _decided(lexicon: Lexicon, before: str, held: str, view: str) -> tuple[int, str]:
+    """How many characters of a text are swapped in one way whatever follows, and the view up to there.
 
     Args:
-        patterns: for each word or phrase, the regular expression of one character after the other that it matches.
+        lexicon: the words.
+        before: the last characters of the text before.
+        held: the text.
+        view: the view of the text before.
     """
-
-    _of: dict[int, tuple[TextAction, "FormPrefixes"]] = {}
-
-    def __init__(self, patterns: Iterable[tuple[str, ...]]):
-        tree: dict[str, dict[str, object]] = {}
-        for units in patterns:
-            node: dict[str, object] = tree  # type: ignore[assignment]
-            for unit in units:
-                node = node.setdefault(unit, {})  # type: ignore[assignment]
-        self._pattern = re.compile(rf"(?<!{word_character()}){_prefix_pattern(tree)}\Z")
-
-    def search(self, text: str, start: int) -> int:
-        """The first position from ``start`` on whose text may go on as a form; the length of the text if there is none."""
-        found = self._pattern.search(text, start)
-        return len(text) if found is None else found.start()
-
-
-def _prefix_pattern(tree: Mapping[str, object]) -> str:
-    """A regular expression of all beginnings of what a tree spells, the empty one left out."""
-    branches = [
-        unit + (f"(?:{_prefix_pattern(rest)})?" if rest else "")  # type: ignore[arg-type]
-        for unit, rest in tree.items()
-    ]
-    return f"(?:{'|'.join(branches)})"
+    text = before + held
+    unfinished = lexicon.unfinished.search(text, len(before))
+    end = unfinished.start() if unfinished else len(text)
+    if "\ud800" <= text[-1:] <= "\udbff":
+        end = min(end, len(text) - 1)
+    places = [place_of(lexicon, match) for match in lexicon.pattern.finditer(text, len(before))]
+    for place in places:
+        if place.end > end:
+            end = min(end, place.start)
+    places = [place for place in places if place.end <= end]
+    shown, done, starts = [view], len(before), []
+    length = len(view)
+    for place in places:
+        starts.append(length + place.start - done)
+        shown += text[done : place.start], place.shown
+        length, done = starts[-1] + len(place.shown), place.end
+    whole = "".join((*shown, text[done:end]))
+    for place, start in zip(places, starts, strict=True):
+        after = start + len(place.shown)
+        settled = boundaries.is_settled(whole, start, after)
+        if not settled or (place.pronoun and not pronouns.is_settled(whole, after)):
+            return place.start - len(before), whole[:start]
+    return end - len(before), whole
 
 
 def _join_surrogates(text: str) -> str:
