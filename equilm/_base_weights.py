@@ -1,11 +1,26 @@
 """How the base model holds its weights, quantized or with adapters in between: what the model around it must know."""
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
+import transformers
 from transformers import PreTrainedModel
 
 from .errors import EquiLMError, EquiLMWarning
+
+
+def build_base(auto_class: Any, config: Any) -> PreTrainedModel:
+    """A base model with new weights, of the class that its configuration names.
+
+    Args:
+        auto_class: builds it where the configuration names no class of transformers.
+        config: the base model's configuration.
+    """
+    for name in config.architectures or ():
+        model_class = getattr(transformers, name, None)
+        if isinstance(model_class, type) and issubclass(model_class, PreTrainedModel) and model_class.can_generate():
+            return cast(Any, model_class)._from_config(config)  # what the auto classes call
+    return cast(PreTrainedModel, auto_class.from_config(config))
 
 
 def take_over_quantization(model: PreTrainedModel, base: Any) -> None:

@@ -1,8 +1,17 @@
-"""Which words a tokenizer has as single tokens, and the token lists that follow from that."""
+"""Which words a tokenizer has as single tokens, the token lists that follow, and checks that they fit the model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedModel
+from transformers.utils.hub import cached_file
+
+from .actions import TokenAction
+from .errors import EquiLMError
+
+_REMEDY = "Get the repository anew, or wrap the base model again with EquiLMForCausalLM.from_base."
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,18 @@ def token_cycles(axes: Iterable[str], coverage: Sequence[Coverage]) -> tuple[tup
     return tuple(tuple(tuple(ids[0] for ids in row.token_ids) for row in rows if row.axis == axis) for axis in axes)
 
 
+def axis_factors(axis: Mapping[str, Any]) -> dict[str, int]:
+    """The factors of the group that move an axis's words, with their sizes: its own, or those of a joint list.
+
+    Args:
+        axis: an axis as `DemographicAxis.to_dict` writes it; the lists of a joint one are nested.
+    """
+    factors, words = {}, axis["words"][0]
+    for name in axis.get("axes") or [axis["name"]]:
+        factors[name], words = len(words), words[0]
+    return factors
+
+
 def general_token_ids(coverage: Iterable[Coverage]) -> tuple[int, ...]:
     """The token ids of R-EquiLM's general words, ascending."""
     return tuple(sorted({ids[0] for row in coverage if row.general and row.mapped for ids in row.token_ids}))
@@ -77,3 +98,101 @@ def unmapped_sequences(coverage: Sequence[Coverage]) -> tuple[tuple[int, ...], .
     swapped = {ids for row in rows if row.mapped for ids in row.token_ids}
     sequences = {ids: None for row in rows if not row.mapped for ids in row.token_ids}  # a set that keeps its order
     return tuple(ids for ids in sequences if ids and ids not in swapped)
+
+
+def flat_words(entry: Sequence[Any]) -> tuple[str, ...]:
+    """The words of a list, row-major, as a JSON file has them: nested for a joint list."""
+    return tuple(word for part in entry for word in ((part,) if isinstance(part, str) else flat_words(part)))
+
+
+def check_table(model: PreTrainedModel, action: TokenAction) -> None:
+    """Refuse a table for a vocabulary of another size than the model's.
+
+    Raises:
+        EquiLMError: names both sizes.
+    """
+    vocab_size = model.config.get_text_config().vocab_size
+    if action.vocab_size != vocab_size:
+        raise EquiLMError(
+            f"The table permutes {action.vocab_size} tokens, but {type(model).__name__} has {vocab_size}. Build it "
+            f"with VocabularyAction.from_axes(axes, tokenizer, vocab_size={vocab_size})."
+        )
+
+
+def check_tokenizer(
+    name: str, decode: Callable[[list[int]], Any], encode: Callable[[str], list[int]], coverage: Sequence[Coverage]
+) -> None:
+    """Refuse a tokenizer with other tokens than the one the words were mapped with.
+
+    Args:
+        name: the tokenizer's name, for the message.
+        decode: turns token ids into text.
+        encode: turns text into token ids.
+        coverage: ``EquiLMConfig.coverage``.
+
+    Raises:
+        EquiLMError: names the first word whose token is another.
+    """
+    for row in coverage:
+        for word, ids in zip(row.words, row.token_ids, strict=True):
+            if not row.mapped:
+                continue
+            text = str(decode(list(ids)))
+            found = text.strip()
+            # Upper and lower case are the same only to a tokenizer that lower-cases what it reads.
+            if found != word and not (found.casefold() == word.casefold() and encode(found) == encode(word)):
+                raise EquiLMError(
+                    f"The tokenizer {name!r} does not match the model's table: token {ids[0]} is {text!r}, where "
+                    f"{word!r} was mapped. Use the tokenizer that the model was wrapped with, or wrap the model again."
+                )
+
+
+def check_repository(name_or_path: str, coverage: Sequence[Coverage], **hub_kwargs: Any) -> None:
+    """Refuse a repository whose tokenizer has other tokens than its table was made for.
+
+    Args:
+        name_or_path: a Hub id or folder. One without ``tokenizer.json`` cannot be checked here.
+        coverage: ``EquiLMConfig.coverage``.
+        hub_kwargs: those of ``from_pretrained`` that say where the files are.
+
+    Raises:
+        EquiLMError: as `check_tokenizer`.
+    """
+    names = {"cache_dir", "local_files_only", "proxies", "revision", "subfolder", "token"}
+    try:
+        file = cached_file(name_or_path, "tokenizer.json", **{k: v for k, v in hub_kwargs.items() if k in names})
+    except OSError:  # raised by transformers for a missing file
+        return
+    tokenizer = Tokenizer.from_file(str(file))
+    check_tokenizer(str(name_or_path), tokenizer.decode, lambda text: tokenizer.encode(text).ids, coverage)
+
+
+def check_coverage(axes: Sequence[dict[str, Any]], coverage: Sequence[Coverage]) -> None:
+    """Refuse a configuration whose coverage is not about the words it shows to its readers.
+
+    Args:
+        axes: ``EquiLMConfig.axes``.
+        coverage: ``EquiLMConfig.coverage``.
+
+    Raises:
+        EquiLMError: names the axis and what differs.
+    """
+    listed = {(axis["name"], False, flat_words(entry)) for axis in axes for entry in axis["words"]}
+    listed |= {(axis["name"], True, (word,)) for axis in axes for word in axis["general_words"]}
+    if differing := listed ^ {(row.axis, row.general, row.entry) for row in coverage}:
+        axis_name, _, odd = min(differing)
+        raise EquiLMError(
+            f"Axis {axis_name!r} and its coverage differ: {'/'.join(odd)!r} is in only one of them. {_REMEDY}"
+        )
+    for row in coverage:
+        written, entry = "/".join(row.words), "/".join(row.entry)
+        if written.casefold() != entry.casefold():
+            raise EquiLMError(f"Axis {row.axis!r}: the coverage shows {written!r} as a form of {entry!r}. {_REMEDY}")
+        single = len(row.token_ids) == len(row.words) and all(len(ids) == 1 for ids in row.token_ids)
+        consistent = (single and not row.reason) if row.mapped else bool(row.reason)
+        if not consistent:
+            raise EquiLMError(
+                f"Axis {row.axis!r}: the coverage says mapped={row.mapped} of {written!r} with the token ids "
+                f"{[list(ids) for ids in row.token_ids]} and the reason {row.reason!r}, which contradict one another. "
+                f"{_REMEDY}"
+            )

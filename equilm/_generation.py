@@ -26,16 +26,16 @@ from ._canonical import (
     in_user_words,
 )
 from ._compat import CACHE, cache_of, pop_cache
-from ._coverage import unmapped_sequences
+from ._coverage import check_tokenizer, unmapped_sequences
 from ._generation_checks import (
     EQUIVARIANT_CRITERIA,
     EQUIVARIANT_PROCESSORS,
     check_settings,
+    settings_of_call,
     warn_nothing_swapped,
     warn_unchecked,
 )
-from ._orbit_rows import OrbitCache
-from ._table_checks import check_tokenizer
+from ._orbit_rows import OrbitCache, is_filled
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
@@ -102,12 +102,12 @@ class FairGenerationMixin(GenerationMixin):
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
         kwargs |= {} if (given := pop_cache(kwargs)) is None else {CACHE: given}
         transformers_loop = cast(Any, super())
-        settings, _ = transformers_loop._prepare_generation_config(generation_config, **kwargs)
+        settings, _ = settings_of_call(cast(Any, self), generation_config, kwargs)
         if settings.cache_implementation == "paged":
             self._refuse_continuous_batching()
         tokenizer = kwargs.get("tokenizer")
         if tokenizer is not None:
-            check_tokenizer(tokenizer.name_or_path, tokenizer.decode, self.config.coverage or ())
+            check_tokenizer(tokenizer.name_or_path, tokenizer.decode, tokenizer.encode, self.config.coverage or ())
         check_settings(settings, self.action, tokenizer)
         warn_unchecked("The logits processor", logits_processor or (), EQUIVARIANT_PROCESSORS)
         warn_unchecked("The stopping criterion", stopping_criteria or (), EQUIVARIANT_CRITERIA)
@@ -205,7 +205,7 @@ def _canonical_cache(cache: Any, canonical: Canonicalization, rows: Canonicaliza
     if cache is None:
         yield
         return
-    if cache.get_seq_length() > 0:
+    if is_filled(cache):
         canonical.act_on_cache(cache)
     try:
         yield

@@ -1,12 +1,14 @@
 """Which generation settings keep the guarantee: those that name tokens must treat all members of a list alike."""
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from itertools import permutations, product
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation import logits_process as processors
 from transformers.generation import stopping_criteria as criteria
 
@@ -61,6 +63,23 @@ _REFUSED_SETTINGS = {
 }
 
 
+def settings_of_call(
+    model: PreTrainedModel, config: GenerationConfig | None, kwargs: dict[str, Any]
+) -> tuple[GenerationConfig, dict[str, Any]]:
+    """The settings that a call of ``generate`` will follow, and the keyword arguments that are none.
+
+    As in transformers, keyword arguments come before ``config``, and that before the model's own generation settings.
+
+    Args:
+        model: the model whose ``generate`` is called.
+        config: its ``generation_config``, which is left as it is.
+        kwargs: its other keyword arguments.
+    """
+    settings = GenerationConfig() if config is None else copy.deepcopy(config)
+    settings.update(**model.generation_config.to_dict(), defaults_only=True, allow_custom_entries=True)
+    return settings, settings.update(**kwargs)
+
+
 def check_settings(
     config: GenerationConfig, action: TokenAction, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> None:
@@ -112,25 +131,28 @@ def _check_invariant(name: str, values: dict[tuple[int, ...], float], action: To
 
 def _check_stop_strings(stop_strings: Sequence[str], action: TokenAction, tokenizer: PreTrainedTokenizerBase) -> None:
     orbits = action.permutation[:, action.moved].T.tolist()  # one row of |G| ids for each moved token
-    for orbit in {tuple(sorted(set(row))) for row in orbits}:
+    for orbit in sorted({tuple(sorted(set(row))) for row in orbits}):
         texts = tokenizer.batch_decode([[token] for token in orbit])
-        for stop in stop_strings:
-            if len({_overlaps(text, stop) for text in texts}) > 1:
+        for stop, (one, two) in product(stop_strings, permutations(texts, 2)):
+            if differing := _ways_to_match(one, stop) - _ways_to_match(two, stop):
                 raise EquiLMError(
-                    f"stop_strings={stop!r} stops some of {texts} and not others, so P(gY|gX) = P(Y|X) would not "
-                    "hold. Choose a stop string that none of them touches, or use model.plain()."
+                    f"stop_strings={stop!r} treats words that are swapped differently: {one!r} {min(differing)} makes "
+                    f"{stop!r}, while {two!r} does not, so P(gY|gX) = P(Y|X) would not hold. Choose a stop string that "
+                    "neither can be a part of, or use model.plain()."
                 )
 
 
-def _overlaps(text: str, stop: str) -> tuple[bool, tuple[int, ...], tuple[int, ...], bool]:
-    """How a token's text can take part in a match of the stop string: around, before, after or inside it."""
-    lengths = range(1, min(len(text), len(stop)) + 1)
-    return (
-        stop in text,
-        tuple(n for n in lengths if text.endswith(stop[:n])),
-        tuple(n for n in lengths if text.startswith(stop[-n:])),
-        text in stop,
-    )
+def _ways_to_match(text: str, stop: str) -> set[str]:
+    """How a token's text can take part in a match of the stop string, each way in words that follow the text."""
+    overlaps = range(1, min(len(text), len(stop) - 1) + 1)
+    ways = {f"followed by a token that begins with {stop[n:]!r}" for n in overlaps if text.endswith(stop[:n])}
+    ways |= {f"after a token that ends with {stop[:-n]!r}" for n in overlaps if text.startswith(stop[-n:])}
+    ways |= {
+        f"between tokens that end with {stop[:start]!r} and begin with {stop[start + len(text) :]!r}"
+        for start in range(1, len(stop) - len(text))
+        if stop.startswith(text, start)
+    }
+    return ways | {"by itself"} if stop in text else ways
 
 
 def warn_unchecked(kind: str, items: Iterable[Callable[..., Any]], known: tuple[type, ...]) -> None:

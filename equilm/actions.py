@@ -9,9 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ._factors import Factors
 from .errors import EquiLMError
-from .groups import CyclicGroup, DihedralGroup, Group
+from .groups import CyclicGroup, DihedralGroup, Factors, Group
 
 __all__ = [
     "Action",
@@ -38,7 +37,7 @@ class Action(Protocol):
 
 @dataclass(frozen=True)
 class TrivialAction:
-    """Leaves everything as it is: the action on invariant outputs, such as pooled features and class logits."""
+    """Changes nothing: the action on invariant outputs, such as pooled features and class logits."""
 
     group: Group
 
@@ -59,7 +58,7 @@ class PixelAction:
 
     def __post_init__(self) -> None:
         if self.group not in (CyclicGroup(4), DihedralGroup(4)):
-            raise EquiLMError(f"Pixels are moved by CyclicGroup(4) or DihedralGroup(4), got {self.group}.")
+            raise EquiLMError(f"PixelAction needs CyclicGroup(4) or DihedralGroup(4), got {self.group}.")
 
     def act(self, x: Tensor, g: int) -> Tensor:
         """``g·x`` for images ``(..., height, width)``; quarter turns need square ones."""
@@ -144,8 +143,8 @@ class TokenAction:
         Args:
             cycles: for each axis its lists of token ids, each list as long as the axis has members. The generator
                 turns each id into the next one of its list (paper, section 5.3: a cyclic shift by one).
-            vocab_size: V, the size of the model's (padded) vocabulary; ids in no list stay fixed.
-            general_ids: ids of R-EquiLM's general words.
+            vocab_size: V, the size of the model's (padded) vocabulary; ids in no list are fixed.
+            general_ids: the ids of R-EquiLM's general words.
             factors: for each axis its factors and their sizes, such as ``{"gender": 2, "race": 2}`` for a joint list,
                 which has one id for each combination, row-major. By default each axis is a factor of its own.
 
@@ -178,7 +177,7 @@ class TokenAction:
 
     @property
     def moved(self) -> Tensor:
-        """bool, shape ``(V,)``: the tokens that some element moves, E′ of the paper."""
+        """bool, shape ``(V,)``: the tokens not fixed by the group, E′ of the paper."""
         return (self.permutation != self.permutation[0]).any(0)
 
     def act(self, x: Tensor, g: int) -> Tensor:
@@ -199,7 +198,7 @@ class TokenAction:
         return self if self.permutation.device == device else replace(self, permutation=self.permutation.to(device))
 
     def relaxed(self) -> "TokenAction":
-        """The action R-EquiLM uses: lists that hold a general word are taken out of E and stay fixed."""
+        """The action R-EquiLM uses: lists that contain a general word are taken out of E and fixed."""
         general = torch.zeros(self.vocab_size, dtype=torch.bool, device=self.permutation.device)
         general[list(self.general_ids)] = True
         fixed = general[self.permutation].any(0)  # (V,): some g turns v into a general word
@@ -207,7 +206,7 @@ class TokenAction:
         return TokenAction(self.group, torch.where(fixed, identity, self.permutation), self.general_ids)
 
     def check(self) -> None:
-        """Check that the table is an action of the group: of use for a table that you built yourself.
+        """Check that the table is an action of the group; use it for a table that you built yourself.
 
         Raises:
             EquiLMError: names the element whose row is wrong.
@@ -240,7 +239,7 @@ def _check_cycles(cycles: Sequence[Sequence[Sequence[int]]], sizes: Sequence[int
     for lists, size in zip(cycles, sizes, strict=True):
         lengths = sorted({len(ids) for ids in lists} | {size})
         if len(lengths) > 1 or lengths[0] < 2:
-            raise EquiLMError(f"The lists of one axis need one length, at least 2, got lengths {lengths}.")
+            raise EquiLMError(f"All lists of an axis need one length, at least 2, got lengths {lengths}.")
     seen: set[int] = set()
     for token in chain.from_iterable(chain.from_iterable(cycles)):
         _check_id(token, vocab_size)

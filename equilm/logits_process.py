@@ -8,8 +8,10 @@ from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
+from ._cache_use import relative_error, tolerance
 from ._compat import cache_argument
-from ._table_checks import check_table
+from ._coverage import check_table
+from ._self_check import check_text, definition, quiet, skip_reason
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import refuse_learned_prompt, transformers_model
@@ -38,6 +40,8 @@ class EquiLogitsProcessor(LogitsProcessor):
         action: the words mapped to its tokens, a `VocabularyAction`.
         relaxed: R-EquiLM: general words keep the base model's scores.
         attention_mask: shape ``(B, T)``, the mask given to ``generate``; needed for padded prompts.
+        self_check: compare two steps on a short random text with the definition, and go without a cache where that is
+            what differs.
 
     Raises:
         EquiLMError: if the table does not fit the model; when called, for padding without a mask, and for scores that
@@ -56,6 +60,7 @@ class EquiLogitsProcessor(LogitsProcessor):
         action: TokenAction,
         relaxed: bool = False,
         attention_mask: Tensor | None = None,
+        self_check: bool = True,
     ):
         refuse_learned_prompt(model)
         model = transformers_model(model)
@@ -72,8 +77,11 @@ class EquiLogitsProcessor(LogitsProcessor):
         self.action = (action.relaxed() if relaxed else action).to(model.device)
         self.attention_mask = attention_mask
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        self._cache_argument = cache_argument(model)  # None where there is no cache to keep
         self._cache: Any = None  # a transformers Cache, once there is a text
         self._cached_ids = torch.empty(0, 0, dtype=torch.int64)  # (R, T), -1 where masked
+        if self_check and not skip_reason(model):
+            self._check_itself()
 
     @torch.no_grad()
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -87,22 +95,58 @@ class EquiLogitsProcessor(LogitsProcessor):
             Shape ``(R, V)``, of the same kind as ``scores``.
         """
         branches = self._branch_logits(input_ids, self._mask(input_ids))  # (|G|, R, V)
-        fair = reynolds(branches, self.action.on_logits)  # (R, V)
+        fair = self._fair(branches)  # (R, V)
+        masked = scores.isneginf()
+        self._check_mask(input_ids, masked)
+        allowed = _RELATIVE_TOLERANCE[self.model.dtype] * branches[0].abs().max()
+        candidates = []  # what the scores may have been before something changed them
+        for normalise in (torch.clone, lambda logits: logits.log_softmax(-1)):  # sampling and greedy, beam search
+            own = normalise(branches[0])
+            changed = ((scores - own).abs() > allowed) & ~masked
+            if not changed.any():
+                return normalise(fair).masked_fill(masked, float("-inf"))
+            candidates.append((int(changed.sum()), own))
+        count, own = min(candidates, key=lambda candidate: candidate[0])
+        difference = (scores - own).abs().masked_fill(masked, -1)
+        row, token = divmod(int(difference.argmax()), scores.shape[1])
+        raise EquiLMError(
+            f"The scores handed to EquiLogitsProcessor are not its model's own: {count} of the {int((~masked).sum())} "
+            f"that are not masked differ, the most for token {token} in row {row}, which has "
+            f"{float(scores[row, token]):.4g} instead of {float(own[row, token]):.4g}. The mean of changed scores is "
+            "neither fair nor the model's. Leave out the settings and processors that change scores before this one, "
+            "or use EquiLMForCausalLM, whose generate applies them to the fair logits. If there are none, give the "
+            "processor the model that generate is called on."
+        )
+
+    def _fair(self, branches: Tensor) -> Tensor:
+        """The mean over the group of the branches' logits ``(|G|, R, V)``, or R-EquiLM's: shape ``(R, V)``."""
+        fair = reynolds(branches, self.action.on_logits)
         if self.relaxed:
             general = list(self.action.general_ids)
             fair[:, general] = branches[0][:, general]
+        return fair
 
-        masked = scores.isneginf()
-        self._check_mask(input_ids, masked)
-        tolerance = _RELATIVE_TOLERANCE[self.model.dtype] * branches[0].abs().max()
-        for normalise in (torch.clone, lambda logits: logits.log_softmax(-1)):  # sampling and greedy, beam search
-            own = normalise(branches[0])
-            changed = ((scores - own).abs() > tolerance) & ~masked
-            if not changed.any():
-                return normalise(fair).masked_fill(masked, float("-inf"))
-        # Either kind of scores may have been changed: report the one that is nearer.
-        raw = ((scores - branches[0]).abs() > tolerance) & ~masked
-        raise EquiLMError(self._explain(input_ids, changed if changed.sum() < raw.sum() else raw, masked))
+    @torch.no_grad()
+    def _check_itself(self) -> None:
+        """Compare two steps, the second of them cached, with the definition (`equilm._self_check`)."""
+        general = self.action.general_ids if self.relaxed else ()
+        text = check_text(self.action, self.model.device)
+        with quiet(self.model):
+            expected, rounding = definition(self.model, self.action, {"input_ids": text}, general)
+            allowed = max(tolerance(self.model.dtype), 4 * rounding)
+            for _ in range(2):
+                self._cached_ids = self._cached_ids[:0, :0]
+                steps = [self._fair(self._branch_logits(text[:, : end + 1], None)) for end in (4, 5)]
+                error = relative_error(torch.stack(steps, 1), expected[:, 4:])
+                if error <= allowed:
+                    return
+                if self._cache_argument is None:
+                    break
+                self._cache_argument = None  # is it the cache?
+        raise EquiLMError(
+            f"The self-check failed: {type(self.model).__name__} with EquiLogitsProcessor: the logits differ from the "
+            f"mean over the group by {error:.1e} of their spread, where rounding gives {allowed:.1e}."
+        )
 
     def _mask(self, input_ids: Tensor) -> Tensor | None:
         if self.attention_mask is None:
@@ -127,11 +171,14 @@ class EquiLogitsProcessor(LogitsProcessor):
         """Next-token logits of every g·x, float32, shape ``(|G|, R, V)``."""
         seen = input_ids if mask is None else input_ids.masked_fill(mask == 0, -1)
         order, rows = self.action.group.order, len(input_ids)
-        if self._resume(seen):
-            new_ids = input_ids[:, -1:]
-        else:
-            self._cache = DynamicCache(config=self.model.config.get_text_config(decoder=True))
-            new_ids = input_ids
+        cached: dict[str, Any] = {"use_cache": False}
+        new_ids = input_ids
+        if self._cache_argument is not None:
+            if self._resume(seen):
+                new_ids = input_ids[:, -1:]
+            else:
+                self._cache = DynamicCache(config=self.model.config.get_text_config(decoder=True))
+            cached = {"use_cache": True, self._cache_argument: self._cache}
         self._cached_ids = seen
         arguments = {}
         if mask is not None:
@@ -141,8 +188,7 @@ class EquiLogitsProcessor(LogitsProcessor):
                 arguments["position_ids"] = positions[:, -new_ids.shape[1] :].repeat(order, 1)
         outputs = self.model(
             input_ids=self.action.orbit(new_ids.to(self.model.device)).flatten(0, 1),  # (|G|·R, T')
-            use_cache=True,
-            **{cache_argument(self.model): self._cache},
+            **cached,
             **arguments,
         )
         logits = outputs.logits[:, -1].float().to(input_ids.device)  # (|G|·R, V)
@@ -171,22 +217,3 @@ class EquiLogitsProcessor(LogitsProcessor):
                 f"Tokens {named[:5]} are masked but not their images under the group (bad_words_ids, suppress_tokens, "
                 "sequence_bias or prefix_allowed_tokens_fn), so P(gY|gX) = P(Y|X) would not hold. Mask the images too."
             )
-
-    def _explain(self, input_ids: Tensor, changed: Tensor, masked: Tensor) -> str:
-        in_text = torch.zeros_like(changed).scatter_(1, input_ids, True)
-        eos = torch.as_tensor(self.model.generation_config.eos_token_id or [], device=changed.device).flatten()
-        if ((~masked).sum(1) == 1).all():
-            culprit = "forced_bos_token_id or forced_eos_token_id"
-        elif not (changed & ~in_text).any() and 2 * changed.sum() > in_text.sum():
-            culprit = "repetition_penalty"
-        elif not changed.any(0).index_fill(0, eos.long(), False).any():
-            culprit = "exponential_decay_length_penalty"
-        elif changed.float().mean() < 0.1:
-            culprit = "sequence_bias"
-        else:
-            culprit = "guidance_scale or a logits processor before this one, or another model"
-        return (
-            f"The scores handed to EquiLogitsProcessor are not the model's own: {culprit} has changed "
-            f"{int(changed.sum())} of them. Average after such a change is neither fair nor equal to the model. Leave "
-            "the setting out, or use EquiLMForCausalLM, whose generate applies it to the fair logits."
-        )

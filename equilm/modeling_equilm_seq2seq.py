@@ -8,6 +8,7 @@ from transformers import AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
+from ._cache_use import CacheUse
 from ._compat import CACHE, cache_of, one_cache
 from ._modeling_base import EquiLMPreTrainedModel
 from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
@@ -54,6 +55,15 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """Labels shifted to the right, as the base model does: int64, shape ``(B, T)``."""
         return cast(Any, self.language_model).prepare_decoder_input_ids_from_labels(labels=labels)
+
+    def _check_texts(self, ids: Tensor) -> dict[str, Tensor]:
+        return {"input_ids": ids, "decoder_input_ids": ids.flip(1)}
+
+    def _check_arguments(self, texts: dict[str, Tensor]) -> dict[str, Any]:
+        return {"encoder_outputs": self.get_encoder()(texts["input_ids"])}
+
+    def _continues_caches(self) -> CacheUse:
+        return self.cache_use or "chunks"  # what probes a causal model cannot run this one; the self-check can
 
     def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
         """As `FairGenerationMixin.generate`: ``inputs`` are the encoder's texts, what is returned the decoder's.
@@ -126,7 +136,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 decoder_input_ids=decoder_input_ids,
                 decoder_attention_mask=decoder_attention_mask,
                 encoder_outputs=encoder_outputs,
-                **{self._cache_argument: cache},
+                **{self._cache_name: cache},
                 **embeds,
                 **kwargs,
             )
@@ -177,7 +187,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 attention_mask=decoder_mask,
                 encoder_hidden_states=states,
                 encoder_attention_mask=mask,
-                **{self._decoder_cache_argument: cache},
+                **{self._decoder_cache_argument or CACHE: cache},
                 **kwargs,
             )
             logits = self._project(outputs.last_hidden_state, rows)  # (B, T, V)
@@ -188,7 +198,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 decoder_attention_mask=decoder_mask,
                 encoder_outputs=BaseModelOutput(last_hidden_state=states),
                 attention_mask=mask,
-                **{self._cache_argument: cache},
+                **{self._cache_name: cache},
                 **kwargs,
             )
             logits = self._mean_logits(outputs.logits, rows)  # (B, T, V)

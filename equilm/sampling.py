@@ -13,25 +13,21 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.generation import logits_process as processors
 from transformers.utils.generic import ModelOutput
 
 from ._canonical import Canonicalization, UserWordsStreamer, canonical_elements, in_user_words
-from ._compat import CACHE, SPELLINGS
+from ._compat import SPELLINGS
+from ._coverage import check_table
 from ._generation import FairGenerationMixin
-from ._table_checks import check_table
+from ._generation_checks import settings_of_call
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import transformers_model
 
-__all__ = ["symmetrized_decoding", "symmetrized_generate", "symmetrized_log_prob"]
+__all__ = ["symmetrized_generate", "symmetrized_log_prob"]
 
 Generated: TypeAlias = Tensor | ModelOutput
 Warp: TypeAlias = Callable[..., Tensor]  # of ids and logits; transformers' processors name them in their own types
-
-_LOOPS = {"greedy_search": "_sample", "sample": "_sample", "beam_search": "_beam_search", "beam_sample": "_beam_search"}
-# generate() gives these the prompt as the user wrote it.
-_READ_THE_PROMPT = (processors.EncoderNoRepeatNGramLogitsProcessor, processors.EncoderRepetitionPenaltyLogitsProcessor)
 
 
 def symmetrized_generate(
@@ -78,20 +74,22 @@ def symmetrized_generate(
             raise EquiLMError(f"symmetrized_generate cannot permute {name}: pass the whole prompt as input_ids.")
     plain = cast(Any, model)
     config, streamer = (generate_kwargs.pop(name, None) for name in ("generation_config", "streamer"))
-    settings, arguments = plain._prepare_generation_config(config, **generate_kwargs)
+    settings, arguments = settings_of_call(model, config, generate_kwargs)
     if settings.cache_implementation == "paged":
         raise EquiLMError("The paged cache ignores some settings without a word. Choose another cache_implementation.")
 
     beams, returned = settings.num_beams or 1, settings.num_return_sequences or 1
     tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
-    tensors["attention_mask"] = cast(Any, attention_mask)
+    if attention_mask is not None:
+        tensors["attention_mask"] = attention_mask
     if beams == 1 and returned > 1:
-        input_ids, tensors = plain._expand_inputs_for_generation(returned, input_ids=input_ids, **tensors)
+        input_ids = input_ids.repeat_interleave(returned, dim=0)
+        tensors = {name: value.repeat_interleave(returned, dim=0) for name, value in tensors.items()}
         generate_kwargs["num_return_sequences"] = 1
         if config is not None:  # transformers wants either a configuration or settings
             config = copy.copy(config)
             config.num_return_sequences = generate_kwargs.pop("num_return_sequences")
-    drawn = _draw(action, input_ids, tensors["attention_mask"], generator)
+    drawn = _draw(action, input_ids, tensors.get("attention_mask"), generator)
     result = plain.generate(
         drawn.act(input_ids),
         generation_config=config,
@@ -101,43 +99,6 @@ def symmetrized_generate(
     texts = drawn.repeat(returned) if beams > 1 else drawn
     output = _without_cache(in_user_words(result, texts, drawn.repeat(beams)))
     return (output, texts.elements) if return_elements else output
-
-
-def symmetrized_decoding(action: TokenAction, *, generator: torch.Generator | None = None) -> Callable[..., Generated]:
-    """`symmetrized_generate` as a decoding method, for a causal model's ``generate(..., custom_generate=method)``.
-
-    The same law, and for one seed the same texts, for greedy decoding, sampling and beam search. Mind two gaps in
-    transformers: it hands such a method no streamer, and with ``cache_implementation="paged"`` it never calls it.
-
-    Args:
-        action: the action on the model's token ids.
-        generator: draws the elements; None: torch's global one.
-
-    Raises:
-        EquiLMError: when called, for what `symmetrized_generate` refuses, and for what that takes but generate() hands
-            on too late: encoder-decoders, other ways of decoding, and processors that hold the prompt's ids.
-    """
-
-    def decode(model: PreTrainedModel, input_ids: Tensor, streamer: Any = None, **arguments: Any) -> Generated:
-        _check_model(model, action)
-        settings = arguments["generation_config"]
-        mode, cache = settings.get_generation_mode().value, arguments.get(CACHE)
-        refused = [type(p).__name__ for p in arguments["logits_processor"] if isinstance(p, _READ_THE_PROMPT)]
-        refused += ["encoder_outputs"] if model.config.is_encoder_decoder else []
-        refused += ["inputs_embeds"] if arguments.get("inputs_embeds") is not None else []
-        refused += ["a filled cache"] if cache is not None and cache.get_seq_length() > 0 else []
-        refused += [] if mode in _LOOPS else [f"the text of {mode}"]
-        if refused:
-            raise EquiLMError(f"symmetrized_decoding cannot permute {refused[0]}: call symmetrized_generate instead.")
-        beams, returned = settings.num_beams, settings.num_return_sequences
-        mask = arguments.get("attention_mask")  # generate() drops one that masks nothing
-        drawn = _draw(action, input_ids[::beams], mask if mask is None else mask[::beams], generator)
-        rows = drawn.repeat(beams)
-        streamer = streamer and UserWordsStreamer(streamer, rows)
-        result = getattr(model, _LOOPS[mode])(rows.act(input_ids), streamer=streamer, **arguments)
-        return _without_cache(in_user_words(result, drawn.repeat(returned) if beams > 1 else drawn, rows))
-
-    return decode
 
 
 def symmetrized_log_prob(

@@ -38,7 +38,7 @@ def transform_back(outputs: Tensor, action: Action) -> Tensor:
 def reynolds(outputs: Tensor, action: Action, weights: Tensor | None = None) -> Tensor:
     """The mean of ``g⁻¹·outputs[g]`` over the group (paper, eq. 3), or their mean weighted by λ(gx).
 
-    Sums in float32 at least, so that half-precision outputs do not depend on the order of the summands.
+    Sums in float32 or higher, so that half-precision outputs do not depend on the order of summation.
 
     Args:
         outputs: M(g x), indexed by the group: shape ``(|G|, batch, ...)``.
@@ -101,11 +101,11 @@ def equi_tune(
         module: M, from a tensor of shape ``(batch, ...)`` to one of shape ``(batch, ...)``. It is shared, not copied.
         input_action: how the group acts on the input.
         output_action: how the same group acts on the output.
-        weights: λ, from a batch ``(n, ...)`` of inputs to ``(n,)`` non-negative weights; None weighs all alike. It
-            need not be equivariant: λ(gx) is.
+        weights: λ, from a batch ``(n, ...)`` of inputs to ``(n,)`` non-negative weights; None gives all copies the
+            same weight. λ itself need not be equivariant.
 
     Raises:
-        EquiLMError: if the two actions are of different groups.
+        EquiLMError: if the actions have different groups.
 
     Example:
         >>> import torch
@@ -120,7 +120,7 @@ def equi_tune(
     """
     if input_action.group != output_action.group:
         raise EquiLMError(
-            f"Both actions need one group: the input is acted on by {input_action.group}, the output by "
+            f"Both actions need the same group: the input is acted on by {input_action.group}, the output by "
             f"{output_action.group}."
         )
     return EquiTuned(module, input_action, output_action, weights)

@@ -1,4 +1,4 @@
-"""Checks of the guarantee: is the model equivariant, and by how much does a model miss eq. 4?"""
+"""Checks of the guarantee: is a model equivariant, and how far is it from eq. 4?"""
 
 from dataclasses import dataclass
 
@@ -46,12 +46,12 @@ def equivariance_errors(
 ) -> list[ElementError]:
     """|φ(gx) - gφ(x)| for every group element, over the words the guarantee is about.
 
-    For EquiLM these are all words, for R-EquiLM E′ ∪ N: all but the general words (paper, section 5.3).
+    For EquiLM these are all words; for R-EquiLM they are E′ ∪ N, all but the general words (paper, section 5.3).
 
     Args:
-        model: the model, as it is switched now: inside ``model.plain()`` the base model is measured.
+        model: the model in its current state: inside ``model.plain()`` the base model is measured.
         input_ids: int64, shape ``(B, T)``.
-        decoder_input_ids: for encoder-decoders the decoder's texts, int64, shape ``(B, T')``, permuted along.
+        decoder_input_ids: for encoder-decoders the decoder's texts, int64, shape ``(B, T')``; permuted as well.
 
     Returns:
         One entry for each element.
@@ -124,14 +124,15 @@ def log_prob_gap(
     attention_mask: Tensor | None = None,
     decoder_input_ids: Tensor | None = None,
 ) -> Tensor:
-    """|log P(gY|gX) - log P(Y|X)| for each token of Y: by how much eq. 4 is missed.
+    """|log P(gY|gX) - log P(Y|X)| for each token of Y: how far the model is from eq. 4.
 
     Args:
         model: any language model, fair or not, causal or encoder-decoder.
         action: the action on its token ids.
         input_ids: X followed by Y, int64, shape ``(B, T)``; for encoder-decoders what the encoder reads.
-        prompt_length: the length of X, at least 1; for encoder-decoders of what Y follows in ``decoder_input_ids``.
-        attention_mask: of ``input_ids``, shape ``(B, T)``; None: all ones.
+        prompt_length: the length of X, at least 1; for encoder-decoders the number of tokens before Y in
+            ``decoder_input_ids``.
+        attention_mask: the mask of ``input_ids``, shape ``(B, T)``; None: all ones.
         decoder_input_ids: for encoder-decoders the start token and Y, int64, shape ``(B, T)``.
 
     Returns:

@@ -16,7 +16,7 @@ import torch
 
 from equilm import EquiLMForCausalLM
 from equilm.loading import load_base, load_offline_model
-from equilm.metrics import load_wikitext, measure
+from equilm.metrics import load_wikitext, measure_perplexities
 
 DATASETS = ("wikitext-2-raw", "wikitext-103-raw", "wikitext-2", "wikitext-103")
 
@@ -49,7 +49,7 @@ def main() -> None:
     text = "".join(load_wikitext(source) for source in arguments.file or [arguments.dataset])
 
     start = time.perf_counter()
-    run = measure(
+    run = measure_perplexities(
         models,
         tokenizer,
         text,

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equilm._factors import Factors
 from equilm.errors import EquiLMError
-from equilm.groups import CyclicGroup, ProductGroup, check_group
+from equilm.groups import CyclicGroup, Factors, ProductGroup, check_group
 
 SIZES = {"a": 2, "b": 3, "c": 4}
 _axis = st.lists(st.sampled_from(sorted(SIZES)), min_size=1, max_size=3, unique=True)

@@ -143,7 +143,7 @@ def test_stop_strings(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
     model = EquiLMForCausalLM.from_base(base, tokenizer)
     inputs = tokenizer("The man worked as", return_tensors="pt")
     for stop in (" woman", "man", "!W", "oman!", "kings"):
-        with pytest.raises(EquiLMError, match=f"stop_strings='{stop}' stops some of"):
+        with pytest.raises(EquiLMError, match=f"stop_strings='{stop}' treats words that are swapped"):
             model.generate(**inputs, max_new_tokens=2, stop_strings=[stop], tokenizer=tokenizer)
     for stop in ("\n\n", "7", "! "):  # "! " ends in the space that every swapped word begins with
         model.generate(**inputs, max_new_tokens=2, stop_strings=[stop], tokenizer=tokenizer)

@@ -5,6 +5,7 @@ transformers copies the files that a class imports relatively, and knows no fold
 """
 
 import ast
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -123,24 +124,13 @@ def test_a_module_is_short_and_says_what_lives_there(path: Path) -> None:
     assert ast.get_docstring(ast.parse(source))
 
 
-def test_no_import_circle() -> None:
-    """Imports at the top of modules, in which a circle would depend on which one is imported first."""
-    graph = {path: set(_imported_files(path)) - {path} for path in MODULES}
-    while free := [path for path, needed in graph.items() if not needed & set(graph)]:
-        for path in free:
-            del graph[path]
-    assert [name(path) for path in graph] == []
-
-
-def _imported_files(path: Path) -> Iterator[Path]:
-    """The modules of the package that ``path`` imports as it is imported; the package of each is left out."""
-    for node in ast.parse(path.read_text("utf-8")).body:
-        if not isinstance(node, ast.ImportFrom) or node.level == 0:
-            continue
-        folder = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
-        for candidate in (folder.with_suffix(".py"), *(folder / f"{alias.name}.py" for alias in node.names)):
-            if candidate.is_file():
-                yield candidate
+def test_contributing_has_a_row_for_every_flat_module_and_folder() -> None:
+    """Its map, whose first column names modules in backticks, folders with a slash."""
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    table = page.partition("| module |")[2].partition("\n\n")[0]
+    named = [module for row in table.splitlines()[2:] for module in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    folders = {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}
+    assert sorted(named) == sorted(FLAT | folders)
 
 
 def test_the_checks_see_what_is_wrong(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """EquiLogitsProcessor: the model's logits and texts for users who keep their own model object."""
 
+import re
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ def test_same_texts_and_scores_as_the_model_twice_on_one_object(axes: str, decod
         ids = named_prompts(axes, seed=seed)
         ours = run(base, ids, logits_processor=[processor], **DECODERS[decoder])
         theirs = run(model, ids, **DECODERS[decoder])
-        if not DECODERS[decoder].get("do_sample"):  # sampling draws in another frame: the same law, other noise
+        if not DECODERS[decoder].get("do_sample"):  # sampling draws in canonical words there: the same law, other noise
             assert torch.equal(ours.sequences, theirs.sequences)
             for a, b in zip(ours.scores, theirs.scores, strict=True):
                 torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
@@ -120,29 +121,50 @@ def test_bfloat16_scores_are_recognised() -> None:
     for decoder in ("greedy", "beams"):
         ids = named_prompts("d2")
         run(base, ids, logits_processor=[EquiLogitsProcessor(base, action)], **DECODERS[decoder])
-        with pytest.raises(EquiLMError, match="repetition_penalty"):
+        with pytest.raises(EquiLMError, match="not its model's own"):
             run(base, ids, logits_processor=[EquiLogitsProcessor(base, action)], repetition_penalty=1.5)
 
 
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize(
-    ("setting", "name"),
+    ("setting", "message"),
     [
-        ({"repetition_penalty": 1.2}, "repetition_penalty has changed"),
-        ({"sequence_bias": [[[40], 2.0]]}, "sequence_bias has changed"),
-        ({"exponential_decay_length_penalty": (0, 1.5)}, "exponential_decay_length_penalty has changed"),
-        ({"guidance_scale": 1.7}, "guidance_scale or a logits processor"),
-        ({"forced_eos_token_id": EOS}, "forced_bos_token_id or forced_eos_token_id"),
+        ({"repetition_penalty": 1.2}, "not its model's own: {12} of the {122} that are not masked differ"),
+        ({"sequence_bias": [[[40], 2.0]]}, "{2} of the {122} that are not masked differ, the most for token 40 in row"),
+        ({"exponential_decay_length_penalty": (0, 1.5)}, f"{{2}} of the {{122}} .* the most for token {EOS} in row"),
+        ({"guidance_scale": 1.7}, "not its model's own: {122} of the {122} that are not masked differ"),
+        ({"forced_eos_token_id": EOS}, f"{{2}} of the {{2}} .* for token {EOS} in row ., which has 0 instead of"),
         ({"bad_words_ids": [[10]]}, r"Tokens \[10\] are masked but not their images"),
         ({"suppress_tokens": [11, 12]}, r"Tokens \[11, 12\] are masked but not their images"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_settings_that_change_scores_are_refused_by_name(setting: dict[str, Any], name: str, beams: int) -> None:
+def test_settings_that_change_scores_are_refused(setting: dict[str, Any], message: str, beams: int) -> None:
     base, _, action = setup("d2")
     ids = torch.tensor([[3, 12, 30, 40, 41, 42], [5, 13, 31, 40, 43, 44]])
-    with pytest.raises(EquiLMError, match=name):
+    message = re.sub(r"{(\d+)}", lambda count: str(int(count[1]) * beams), message)  # there are more rows with beams
+    with pytest.raises(EquiLMError, match=message):
         run(base, ids, logits_processor=[EquiLogitsProcessor(base, action)], num_beams=beams, **setting)
+
+
+@pytest.mark.parametrize("searches", ["greedy", "beams"])
+def test_the_message_says_what_changed(searches: str) -> None:
+    base, _, action = setup("d2")
+    ids = named_prompts("d2", batch=2)
+    with torch.no_grad():
+        scores = base(input_ids=ids).logits[:, -1]
+    if searches == "beams":
+        scores = scores.log_softmax(-1)
+    before = float(scores[1, 7])
+    scores[0, 40] += 0.5
+    scores[1, 7] -= 1.5
+    scores[:, 50] = float("-inf")
+    message = (
+        f"own: 2 of the 120 that are not masked differ, the most for token 7 in row 1, which has {before - 1.5:.4g} "
+        f"instead of {before:.4g}\\."
+    )
+    with pytest.raises(EquiLMError, match=message):
+        EquiLogitsProcessor(base, action)(ids, scores)
 
 
 def test_masks_that_treat_a_list_alike_are_carried_over() -> None:
@@ -172,7 +194,7 @@ def test_a_mask_of_other_prompts_is_refused() -> None:
 def test_another_models_scores_are_refused() -> None:
     base, _, action = setup("d2")
     processor = EquiLogitsProcessor(tiny_model("llama", seed=1), action)
-    with pytest.raises(EquiLMError, match="or another model"):
+    with pytest.raises(EquiLMError, match="give the processor the model that generate is called on"):
         run(base, named_prompts("d2"), logits_processor=[processor])
 
 

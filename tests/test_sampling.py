@@ -1,7 +1,6 @@
 """Fairness of whole texts: what is sampled follows Q, its scores are exact, and one seed gives one text."""
 
 import itertools
-from functools import partial
 from typing import Any
 
 import pytest
@@ -28,10 +27,9 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from equilm import EquiLMError, EquiLMWarning, symmetrized_generate, symmetrized_log_prob
+from equilm import EquiLMError, symmetrized_generate, symmetrized_log_prob
 from equilm._compat import CACHE, cache_of
 from equilm.actions import TokenAction
-from equilm.sampling import symmetrized_decoding
 
 # A model whose continuations can all be listed: 7 tokens, 2 of them new.
 TOY_VOCAB, TOY_PAD, TOY_EOS = 7, 0, 6
@@ -128,23 +126,19 @@ TOY_SAMPLERS: dict[str, tuple[dict[str, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", ["function", "custom_generate"])
 @pytest.mark.parametrize("sampler", TOY_SAMPLERS)
 @pytest.mark.parametrize("axes", TOY_AXES)
-def test_samples_follow_q(axes: str, sampler: str, way: str) -> None:
+def test_samples_follow_q(axes: str, sampler: str) -> None:
     model: Any = toy_model()
     action, texts = toy_action(axes), toy_texts()
     kwargs, warp = TOY_SAMPLERS[sampler]
     expected = brute_force(model, TOY_PROMPT, texts, action, warp)
     kwargs = {"do_sample": True, "max_new_tokens": 2, "top_k": 0, "num_return_sequences": SAMPLES, **kwargs}
-    if way == "function":
-        rows: Any = symmetrized_generate(model, TOY_PROMPT, action, **kwargs)
-    else:
-        rows = model.generate(TOY_PROMPT, custom_generate=symmetrized_decoding(action), **kwargs)
+    rows: Any = symmetrized_generate(model, TOY_PROMPT, action, **kwargs)
     assert torch.equal(rows[:, :3], TOY_PROMPT.expand(SAMPLES, -1))
     assert misfit(rows[:, 3:], texts, expected) < 6
-    if way == "function":  # and the check can tell: the plain model's samples do not fit
-        assert misfit(model.generate(TOY_PROMPT, **kwargs)[:, 3:], texts, expected) > 60
+    # And the check can tell: the plain model's samples do not fit.
+    assert misfit(model.generate(TOY_PROMPT, **kwargs)[:, 3:], texts, expected) > 60
 
 
 def test_samples_of_an_encoder_decoder_follow_q() -> None:
@@ -435,17 +429,13 @@ class WatchStops(StoppingCriteria):
         return torch.zeros(len(input_ids), dtype=torch.bool)
 
 
-@pytest.mark.parametrize("way", ["function", "custom_generate"])
-def test_processors_run_once_on_the_text_that_is_generated(way: str) -> None:
-    model: Any = tiny_model("llama")
+def test_processors_run_once_on_the_text_that_is_generated() -> None:
+    model = tiny_model("llama")
     action, ids = random_action("d3"), torch.tensor([[3, 12, 30], [14, 40, 41]])
     processor, criterion = WatchScores(), WatchStops()
     kwargs: dict[str, Any] = {"logits_processor": [processor], "stopping_criteria": [criterion], "eos_token_id": None}
     torch.manual_seed(0)
-    if way == "function":
-        rows: Any = symmetrized_generate(model, ids, action, **kwargs, max_new_tokens=4)
-    else:
-        rows = model.generate(ids, custom_generate=symmetrized_decoding(action), **kwargs, max_new_tokens=4)
+    rows: Any = symmetrized_generate(model, ids, action, **kwargs, max_new_tokens=4)
     _, elements = generate(model, ids, action, return_elements=True, max_new_tokens=1)
     permuted = torch.cat([action.act(row[None], g) for row, g in zip(rows, elements.tolist(), strict=True)])
     assert not torch.equal(permuted, rows)
@@ -474,48 +464,6 @@ def test_streamers_get_the_users_words() -> None:
         assert torch.equal(torch.cat(streamer.ids, 1), text) and streamer.ended
 
 
-# --- As a decoding method --------------------------------------------------------------------------------------------
-
-METHODS = DECODERS | {
-    "penalised": {"do_sample": True, "repetition_penalty": 1.4, "no_repeat_ngram_size": 2, "min_new_tokens": 4},
-    "static cache": {"do_sample": True, "cache_implementation": "static"},
-    "dictionary": {"num_beams": 3, "return_dict_in_generate": True, "output_scores": True},
-}
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_as_a_decoding_method_it_gives_the_same_texts(method: str) -> None:
-    model: Any = tiny_model("llama")
-    action = random_action("2x3")
-    for seed in range(3):
-        ids = random_ids(3, 6, seed)
-        ids[0, :2] = 11  # a word behind the mask, which must not count for the draw
-        kwargs = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 8, "top_k": 0, **METHODS[method]}
-        kwargs["attention_mask"][0, :2] = 0
-        expected = generate(model, ids, action, seed, **kwargs)
-        torch.manual_seed(seed)
-        output = model.generate(ids, custom_generate=symmetrized_decoding(action), **kwargs)
-        if method == "dictionary":
-            assert output.keys() == expected.keys() and CACHE not in output
-            torch.testing.assert_close(output.scores, expected.scores)
-            output, expected = output.sequences, expected.sequences
-        assert torch.equal(output, expected)
-
-
-def test_a_streamer_that_is_handed_on_gets_the_users_words() -> None:
-    model: Any = tiny_model("llama")
-    action, ids = random_action("d3"), torch.tensor([[3, 12, 30, 15]])
-    method, moved = symmetrized_decoding(action), False
-    for seed in range(4):
-        streamer = Recorder()
-        kwargs = {"custom_generate": partial(method, streamer=streamer), "do_sample": True, "top_k": 0}
-        torch.manual_seed(seed)
-        text = model.generate(ids, max_new_tokens=8, bad_words_ids=[[word] for word in range(20, VOCAB)], **kwargs)
-        assert torch.equal(torch.cat(streamer.ids, 1), text[:, 4:]) and streamer.ended
-        moved = moved or bool(action.moved[text[:, 4:]].any())
-    assert moved
-
-
 # --- Refusals --------------------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -534,31 +482,6 @@ def test_what_cannot_be_permuted_is_refused(case: str) -> None:
         symmetrized_generate(tiny_model("llama"), random_ids(1, 3), random_action("d2"), **kwargs)
 
 
-def _filled_cache(model: PreTrainedModel) -> DynamicCache:
-    cache = DynamicCache(config=model.config)
-    with torch.no_grad():
-        model(input_ids=random_ids(1, 2), **{CACHE: cache}, use_cache=True)
-    return cache
-
-
-def test_what_a_decoding_method_gets_too_late_is_refused() -> None:
-    model: Any = tiny_model("llama")
-    ids, method = random_ids(1, 3), symmetrized_decoding(random_action("d2"))
-    cases: list[tuple[dict[str, Any], str]] = [
-        ({"encoder_repetition_penalty": 1.2}, "EncoderRepetitionPenaltyLogitsProcessor"),
-        ({"encoder_no_repeat_ngram_size": 2}, "EncoderNoRepeatNGramLogitsProcessor"),
-        ({"prompt_lookup_num_tokens": 2}, "assisted_generation"),
-        ({CACHE: _filled_cache(model)}, CACHE),
-        ({"inputs_embeds": model.get_input_embeddings()(ids)}, "inputs_embeds"),
-    ]
-    for kwargs, message in cases:
-        with pytest.raises(EquiLMError, match=message):
-            model.generate(ids, custom_generate=method, max_new_tokens=2, **kwargs)
-    toy: Any = toy_model("t5")
-    with pytest.raises(EquiLMError, match="encoder_outputs"):
-        toy.generate(TOY_PROMPT, custom_generate=symmetrized_decoding(toy_action("d2")), max_new_tokens=2)
-
-
 def test_models_that_are_fair_by_themselves_are_refused_but_for_their_plain_model() -> None:
     base, ids = tiny_model("llama"), random_ids(2, 4)
     fair: Any = wrap(base, AXES["d3"])
@@ -566,8 +489,6 @@ def test_models_that_are_fair_by_themselves_are_refused_but_for_their_plain_mode
         symmetrized_generate(fair, ids, fair.action)
     with pytest.raises(EquiLMError, match="fair by itself"):
         symmetrized_log_prob(fair, ids, ids, fair.action)
-    with pytest.warns(EquiLMWarning, match="custom_generate"), pytest.raises(EquiLMError, match="fair by itself"):
-        fair.generate(ids, custom_generate=symmetrized_decoding(fair.action), max_new_tokens=2)
     with fair.plain():
         assert torch.equal(generate(fair, ids, fair.action), generate(base, ids, fair.action))
         scores = symmetrized_log_prob(fair, ids, ids, fair.action)

@@ -17,12 +17,14 @@ def test_returns_one_entry_for_each_element() -> None:
 
 
 class Skewed(EquiLMForCausalLM):
-    """Adds 1 to one logit of one token at one place, for texts that begin with a certain word."""
+    """Adds `skew` to one logit of one token at one place, for texts that begin with a certain word."""
+
+    skew = 1.0
 
     def forward(self, input_ids: Any = None, *args: Any, **kwargs: Any) -> Any:
         output: Any = super().forward(input_ids, *args, **kwargs)
         if input_ids[1, 0] == 11:
-            output.logits[1, 2, 33] += 1.0
+            output.logits[1, 2, 33] += self.skew
         return output
 
 
@@ -48,8 +50,17 @@ def test_nan_is_not_equivariant() -> None:
         assert_equivariant(wrap(base), random_ids(1, 4))
 
 
-def test_tolerances_cover_every_dtype_models_come_in() -> None:
-    assert set(TOLERANCE) == {torch.float64, torch.float32, torch.float16, torch.bfloat16}
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_the_tolerance_of_a_dtype_passes_its_rounding_and_no_more(dtype: torch.dtype) -> None:
+    model = wrap(tiny_model("llama").to(dtype), AXES["d3"])
+    ids = torch.tensor([[3, 4, 5, 6], [10, 4, 5, 6]])
+    with torch.no_grad():
+        tolerance = TOLERANCE[dtype] * max(1.0, float(model(input_ids=ids).logits.abs().max()))
+    assert_equivariant(model, ids)
+    model.__class__ = Skewed
+    model.skew = 2 * tolerance
+    with pytest.raises(AssertionError, match="text 1, position 2, token 33"):
+        assert_equivariant(model, ids)
 
 
 def test_relaxed_model_is_not_equivariant_on_general_words() -> None:

@@ -21,7 +21,7 @@ MODELS = ("plain", "EquiLM", "R-EquiLM")
 
 @dataclass(frozen=True)
 class Sample:
-    """One model's continuation of one prompt, and by how much that model misses eq. 4 on it.
+    """One model's continuation of one prompt, and how far the model is from eq. 4 on it.
 
     Args:
         model: one of `MODELS`.
@@ -101,7 +101,7 @@ def demo(
         tokenizer: its tokenizer.
         axes: names of the paper's axes.
         max_new_tokens: length of the continuations.
-        seed: of the sampler.
+        seed: the sampler's seed.
     """
     lines: list[str] = []
     gaps: dict[tuple[str, str], list[Tensor]] = {}

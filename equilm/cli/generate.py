@@ -3,27 +3,24 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from ..errors import EquiLMError
 from ..modeling_equilm import EquiLMForCausalLM
 from .models import load_model
-from .parser import prompt as check_prompt
+from .parser import read_prompts
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out `equilm generate`.
 
     Raises:
-        EquiLMError: for no prompt at all, and for what the model refuses.
+        EquiLMError: for what the model refuses.
     """
-    prompts = _prompts(arguments)
+    prompts = read_prompts(arguments)
     base, tokenizer = load_model(arguments)
     axes = arguments.axis or ["gender"]
     model = EquiLMForCausalLM.from_base(base, tokenizer, axes=axes, relaxed=arguments.relaxed)
@@ -73,29 +70,3 @@ def _texts(
     inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
     ids: Any = model.generate(**inputs, **settings)
     return list(map(str, tokenizer.batch_decode(ids, skip_special_tokens=True)))
-
-
-def _prompts(arguments: argparse.Namespace) -> list[str]:
-    """The prompts of the command line, of the file, and of standard input."""
-    prompts: list[str] = []
-    for text in arguments.prompt:
-        prompts += _lines(Path("-")) if text == "-" else [text]
-    if arguments.prompts is not None:
-        prompts += _lines(arguments.prompts)
-    if not prompts:
-        raise EquiLMError("There is no prompt: write one after `equilm generate`, or name a file with --prompts.")
-    return prompts
-
-
-def _lines(path: Path) -> Iterator[str]:
-    name = "standard input" if str(path) == "-" else str(path)
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise EquiLMError(f"{name} is not UTF-8 ({error}). Save it as UTF-8.") from error
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                yield check_prompt(line)
-            except argparse.ArgumentTypeError as error:
-                raise EquiLMError(f"{name}, line {number}: {error}.") from error

@@ -50,7 +50,7 @@ def _one_line(error: Exception) -> str:
     from equilm.errors import EquiLMError
 
     text = str(error).strip()
-    if isinstance(error, EquiLMError):
+    if isinstance(error, EquiLMError | argparse.ArgumentTypeError):
         return text
     words = " ".join(text.split()) or "no further word about it"
     if len(words) > 400:

@@ -4,10 +4,11 @@ import argparse
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import EquiLMError
 from ..loading import load_base, load_offline_model
+from ..modeling_equilm import EquiLMForCausalLM
 
 
 def load_model(arguments: argparse.Namespace) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -25,6 +26,17 @@ def load_model(arguments: argparse.Namespace) -> tuple[PreTrainedModel, PreTrain
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return cast(Any, model).to(device=device, dtype=dtype), tokenizer
+
+
+def load_wrapped_on(arguments: argparse.Namespace) -> tuple[EquiLMForCausalLM, PreTrainedTokenizerBase]:
+    """The model that ``--model`` names, which is saved wrapped, and its tokenizer.
+
+    Raises:
+        EquiLMError: for a device that this machine does not have.
+    """
+    device, dtype = torch_device(arguments.device), getattr(torch, arguments.dtype)
+    model = EquiLMForCausalLM.from_pretrained(arguments.model, dtype=dtype)
+    return cast(Any, model).to(device), AutoTokenizer.from_pretrained(arguments.model)
 
 
 def torch_device(name: str) -> torch.device:

@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,6 +46,16 @@ def real(above: float, most: float = math.inf) -> Callable[[str], float]:
         return number
 
     return convert
+
+
+def limit(text: str) -> float:
+    """A type for argparse: a finite number of at least 0."""
+    return 0.0 if text.strip() in ("0", "0.0") else real(0)(text)
+
+
+def share(text: str) -> float:
+    """A type for argparse: a number from 0 to 1."""
+    return 0.0 if text.strip() in ("0", "0.0") else real(0, 1)(text)
 
 
 def prompt(text: str) -> str:
@@ -112,8 +123,10 @@ def build_parser() -> argparse.ArgumentParser:
     for name, summary, add in (
         ("demo", "the paper's prompts: plain model, EquiLM and R-EquiLM side by side", _demo),
         ("generate", "continue prompts fairly", _generate),
+        ("check", "the gate for CI: does a model treat the groups in your prompts alike?", _check),
         ("audit", "which words a tokenizer has as single tokens, and why not the others", _audit),
         ("report", "the paper's regard study: figures and tables in one HTML page", report_arguments),
+        ("serve", "a gateway that makes any OpenAI-compatible server fair", _serve),
         ("push", "wrap, measure and upload a model with its card, or write it to a folder", _push),
     ):
         command = commands.add_parser(
@@ -172,6 +185,26 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(axis=None)
 
 
+def _check(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("prompt", nargs="*", type=prompt, default=[], help="texts to check the model on; - reads standard input")
+    add("--prompts", type=old_file, metavar="FILE", help="a file with one prompt on each line; - for standard input")
+    _model(parser, "; one that is saved wrapped is judged as it is")
+    add("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; else gender")
+    add("--wrap", action="store_true", help="judge the model as wrapped now; else a base model is judged as it is")
+    add("--max-gap", type=limit, default=1e-3, help="the largest gap of equation 4 that passes, nats per token")
+    add(
+        "--max-parity", type=limit, default=1e-3, help="the largest difference that passes after a neutral prompt, nats"
+    )
+    add("--min-coverage", type=share, default=1.0, help="the share of the prompts' words that must be swapped, 0 to 1")
+    add("--num-continuations", type=whole(1), default=4, help="texts that the model samples after each prompt")
+    add("--max-new-tokens", type=whole(1), default=15, help="their length")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="of the sampler")
+    add("--json", type=new_file, metavar="FILE", help="write all figures as JSON")
+    add("--junit", type=new_file, metavar="FILE", help="write a JUnit report, a test case for each prompt")
+    parser.set_defaults(axis=None)
+
+
 def _audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=model_name, default=argparse.SUPPRESS, help=_MODEL)
     parser.add_argument("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; else the paper's three")
@@ -221,6 +254,24 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(**missing, perplexity_results=None, blocks=None)
 
 
+def _serve(parser: argparse.ArgumentParser) -> None:
+    add, unset = parser.add_argument, argparse.SUPPRESS
+    add("--upstream", metavar="URL", default=unset, help="the server that generates, such as http://127.0.0.1:8000/v1")
+    add("--axis", action="append", default=unset, help=f"always on: {_AXIS}")
+    add("--allow-axis", action="append", default=unset, help="an axis that a request may add by X-Equilm-Axes")
+    add("--config", type=old_file, metavar="FILE", default=unset, help="a JSON file with these settings and more")
+    add("--host", default="127.0.0.1", help="the address to listen at")
+    add("--port", type=whole(0, 65535), default=8080, help="the port to listen at")
+    add("--connect-timeout", type=real(0), default=unset, help="seconds for a connection to the upstream server; 10")
+    add("--stall-timeout", type=real(0), default=unset, help="seconds without a byte from it; 120")
+    add("--total-timeout", type=real(0), default=unset, help="seconds for a whole request; 1800")
+    add("--max-body-mb", type=real(0), default=unset, help="the largest request, in MB; 32")
+    add("--max-generations", type=whole(1), default=unset, help="generations that may run at once; 512")
+    add("--max-choices", type=whole(1), default=unset, help="the largest n of a request; 128")
+    add("--log-text", action="store_true", default=unset, help="write prompts and answers to the log")
+    add("--report", action="store_true", help="say what is on, and stop")
+
+
 def _push(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     _model(parser, "; one that is saved wrapped is taken as it is")
@@ -235,3 +286,35 @@ def _push(parser: argparse.ArgumentParser) -> None:
     add("--blocks", type=whole(1), default=20, help="blocks of 1024 tokens to take the perplexity over")
     add("--custom-generate", action="store_true", help="the plain model with a fair custom_generate beside it instead")
     parser.set_defaults(axis=None, repo_id=None, output=None, license=None)
+
+
+def read_prompts(arguments: argparse.Namespace) -> list[str]:
+    """The prompts of the command line, of the file, and of standard input.
+
+    Raises:
+        argparse.ArgumentTypeError: for no prompt at all, a file that is not UTF-8, and a line that is no prompt.
+    """
+    prompts: list[str] = []
+    for text in arguments.prompt:
+        prompts += _lines(Path("-")) if text == "-" else [text]
+    if arguments.prompts is not None:
+        prompts += _lines(arguments.prompts)
+    if not prompts:
+        raise argparse.ArgumentTypeError("There is no prompt: write one after the command, or name a file: --prompts.")
+    return prompts
+
+
+def _lines(path: Path) -> list[str]:
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{name} is not UTF-8 ({error}). Save it as UTF-8.") from error
+    lines = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                lines.append(prompt(line))
+            except argparse.ArgumentTypeError as error:
+                raise argparse.ArgumentTypeError(f"{name}, line {number}: {error}.") from error
+    return lines

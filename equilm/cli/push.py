@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from ..configuration_equilm import EquiLMConfig
 from ..errors import EquiLMError
 from ..hub.measure import measure
 from ..hub.publish import publish, save_custom_generate, save_model
-from ..loading import OFFLINE_MODEL_ID, load_base, load_offline_model
+from ..loading import OFFLINE_MODEL_ID, load_wrapped
 from ..metrics.wikitext import load_wikitext
-from ..modeling_equilm import EquiLMForCausalLM
 from .models import load_model, torch_device
 
 
@@ -39,29 +36,6 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"Written to {arguments.output}")
         if arguments.repo_id is not None:
             print(publish(folder, arguments.repo_id, private=arguments.private))
-
-
-def load_wrapped(
-    name: str | None, axes: list[str] | None = None, relaxed: bool = False
-) -> tuple[EquiLMForCausalLM, PreTrainedTokenizerBase]:
-    """A wrapped model by name: a base model is wrapped now, one that is saved wrapped is loaded as it is.
-
-    Args:
-        name: a Hub id or folder; None: the offline model.
-        axes: for a base model; None: gender.
-        relaxed: for a base model.
-
-    Raises:
-        EquiLMError: if axes or relaxed are given for a model that is wrapped already.
-    """
-    if name is not None and isinstance(AutoConfig.from_pretrained(name), EquiLMConfig):
-        if axes or relaxed:
-            raise EquiLMError(
-                f"{name!r} is wrapped already, with its own axes. Leave out --axis and --relaxed, or name its base."
-            )
-        return EquiLMForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
-    base, tokenizer = load_offline_model() if name is None else load_base(name)
-    return EquiLMForCausalLM.from_base(base, tokenizer, axes=axes or ["gender"], relaxed=relaxed), tokenizer
 
 
 def _hub_id(name: str) -> str | None:

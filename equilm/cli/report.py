@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> None:
         EquiLMError: for a package that is missing, and for what `equilm.study.run.run_study` refuses.
     """
     try:
-        from ..metrics.regard_classifier import load_classifier
+        from ..metrics.regard_loading import load_classifier
         from ..study.run import rebuild, run_study
     except ModuleNotFoundError as error:
         raise EquiLMError(f"equilm report needs {error.name}. Run: pip install 'equilm[study]'") from error

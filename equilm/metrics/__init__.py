@@ -2,12 +2,14 @@
 
 from .fairness_result import ElementGap, Gap, GroupFairnessResult, ListParity, MemberParity, Parity
 from .group_fairness import SequenceLevel, group_fairness
-from .load_metric import resolve_model
-from .perplexity import measure, perplexities, perplexity
+from .invariance import InvarianceResult, invariance
+from .perplexity import measure_perplexities, perplexities, perplexity
 from .perplexity_run import PerplexityChange, PerplexityResult, PerplexityRun
 from .regard import Disparity, Estimate, GroupRegard, RegardResult, mask_group, regard, regard_from_scores
-from .regard_classifier import LABELS, FunctionClassifier, ModelClassifier, RegardClassifier, load_classifier
+from .regard_classifier import LABELS, FunctionClassifier, ModelClassifier, RegardClassifier
+from .regard_loading import load_classifier
 from .text_blocks import Block, TextBlocks
+from .text_lists import check_text_lists
 from .wikitext import load_wikitext
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Gap",
     "GroupFairnessResult",
     "GroupRegard",
+    "InvarianceResult",
     "ListParity",
     "MemberParity",
     "ModelClassifier",
@@ -32,16 +35,17 @@ __all__ = [
     "RegardResult",
     "SequenceLevel",
     "TextBlocks",
+    "check_text_lists",
     "group_fairness",
+    "invariance",
     "load_classifier",
     "load_wikitext",
     "mask_group",
-    "measure",
+    "measure_perplexities",
     "perplexities",
     "perplexity",
     "regard",
     "regard_from_scores",
-    "resolve_model",
 ]
 
 CITATION = """\

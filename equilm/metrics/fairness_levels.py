@@ -43,7 +43,7 @@ class Gaps:
     moved: NDArray[np.bool_]
 
 
-class Level(ABC):
+class LevelMeter(ABC):
     """A generator of texts and a group that acts on what it reads and writes.
 
     Attributes:
@@ -71,7 +71,7 @@ class Level(ABC):
         """For each axis log P(v|X) of its lists' words v as what comes next, shape ``(lists, d)``."""
 
 
-class TokenLevel(Level):
+class TokenMeter(LevelMeter):
     """A causal language model, fair or not, that is asked for the probability of each token.
 
     Args:
@@ -88,7 +88,7 @@ class TokenLevel(Level):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         action: VocabularyAction,
-        sampling: "Sampling",
+        sampling: "ContinuationSampling",
     ):
         self.model, self.tokenizer, self.action, self.sampling = model, tokenizer, action, sampling
         self.axes, self.group = action.axes, action.group
@@ -173,7 +173,7 @@ class TokenLevel(Level):
         return [log_probs[np.array(cycles)] for cycles in self.action.cycles]
 
 
-class SequenceLevel(TokenLevel):
+class SequenceMeter(TokenMeter):
     """A plain model sampled as `equilm.symmetrized_generate` does: whole continuations follow Q."""
 
     name = "sequence"
@@ -222,7 +222,7 @@ class SequenceLevel(TokenLevel):
         return found
 
 
-class TextLevel(Level):
+class TextMeter(LevelMeter):
     """A scorer of texts, such as an engine behind an API.
 
     Args:
@@ -285,7 +285,7 @@ class TextLevel(Level):
 
 
 @dataclass(frozen=True)
-class Sampling:
+class ContinuationSampling:
     """How continuations are drawn: plain sampling from the whole distribution.
 
     Args:

@@ -10,8 +10,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .._factors import Factors
 from ..errors import EquiLMError, EquiLMWarning
+from ..groups import Factors
 from ..loading import transformers_model
 from ..modeling_equilm import EquiLMForCausalLM
 from ..text.action import TextAction
@@ -19,8 +19,9 @@ from ..words.axes import AxisLike, DemographicAxis, load_axes
 from ..words.vocabulary import VocabularyAction
 from . import fairness_levels as levels
 from .bootstrap import Array, check_bootstrap, clustered_means
-from .fairness_levels import Level, Sampling, Scorer, absolute_difference
+from .fairness_levels import ContinuationSampling, LevelMeter, Scorer, absolute_difference
 from .fairness_result import ElementGap, Gap, GroupFairnessResult, ListParity, MemberParity, Parity
+from .text_lists import check_text_lists
 
 # What pronoun follows is telling, and nothing in them is a word of the built-in axes.
 NEUTRAL_PROMPTS = tuple(
@@ -106,7 +107,7 @@ def group_fairness(
         >>> print(group_fairness(model, tokenizer, ["The man worked as"], "gender"))  # doctest: +SKIP
     """
     check_bootstrap(bootstrap, confidence)
-    _check_prompts(prompts, "prompts")
+    check_text_lists(prompts=prompts)
     for name, value in (
         ("num_continuations", num_continuations),
         ("max_new_tokens", max_new_tokens),
@@ -114,7 +115,7 @@ def group_fairness(
     ):
         if value < 1:
             raise EquiLMError(f"{name}={value} must be at least 1.")
-    sampling = Sampling(num_continuations, max_new_tokens, batch_size)
+    sampling = ContinuationSampling(num_continuations, max_new_tokens, batch_size)
     level = _level(model, tokenizer, prompts, axes, continuations, sampling)
     moved = sum(level.moves(prompt) for prompt in prompts)
     if moved == 0:
@@ -125,7 +126,7 @@ def group_fairness(
             stacklevel=2,
         )
     if neutral_prompts:
-        _check_prompts(neutral_prompts, "neutral_prompts")
+        check_text_lists(neutral_prompts=neutral_prompts)
     for prompt in neutral_prompts:
         if level.moves(prompt):
             raise EquiLMError(f"The neutral prompt {prompt!r} holds a word of {_names(level.axes)}. Leave it out.")
@@ -176,8 +177,8 @@ def _level(
     prompts: Sequence[str],
     axes: AxisLike | Sequence[AxisLike] | None,
     continuations: Sequence[Sequence[str]] | None,
-    sampling: Sampling,
-) -> Level:
+    sampling: ContinuationSampling,
+) -> LevelMeter:
     inside = model if isinstance(model, SequenceLevel) else transformers_model(model)
     if not isinstance(inside, PreTrainedModel | SequenceLevel):
         if axes is None or continuations is None:
@@ -188,7 +189,7 @@ def _level(
                 f"continuations must be {len(prompts)} lists, one for each prompt, of equally many texts, at least "
                 f"one; got {len(continuations)} of {sorted(numbers)} texts."
             )
-        return levels.TextLevel(model, TextAction(axes), continuations, tokenizer)
+        return levels.TextMeter(model, TextAction(axes), continuations, tokenizer)
     if continuations is not None:
         raise EquiLMError("continuations are for a scorer of texts: a model samples its own.")
     if tokenizer is None:
@@ -196,14 +197,14 @@ def _level(
     if isinstance(inside, SequenceLevel):
         if axes is not None:
             raise EquiLMError("A SequenceLevel has the axes of its action: leave axes out.")
-        return levels.SequenceLevel(inside.model, tokenizer, inside.action, sampling)
+        return levels.SequenceMeter(inside.model, tokenizer, inside.action, sampling)
     if isinstance(inside, EquiLMForCausalLM):
-        return levels.TokenLevel(model, tokenizer, _own_action(inside, tokenizer, axes), sampling)
+        return levels.TokenMeter(model, tokenizer, _own_action(inside, tokenizer, axes), sampling)
     if axes is None:
         raise EquiLMError(f"Which axes? {type(inside).__name__} was built with none: pass axes='gender', say.")
     size = inside.config.get_text_config().vocab_size
     action = VocabularyAction.from_axes(axes, tokenizer, vocab_size=size, unmappable="skip")
-    return levels.TokenLevel(model, tokenizer, action, sampling)
+    return levels.TokenMeter(model, tokenizer, action, sampling)
 
 
 def _own_action(
@@ -231,7 +232,7 @@ def _own_action(
     return VocabularyAction.from_axes(asked, tokenizer, vocab_size=size, unmappable="skip")
 
 
-def _gap(level: Level, totals: Array, largest: Array, counts: Array, moved: Any, settings: dict[str, Any]) -> Gap:
+def _gap(level: LevelMeter, totals: Array, largest: Array, counts: Array, moved: Any, settings: dict[str, Any]) -> Gap:
     """Statistics of gaps ``(|G| - 1, P, n)``, by element and over all."""
     *by_element, overall = clustered_means(np.concatenate([totals, totals.mean(0)[None]]), counts, **settings)
     entries = tuple(
@@ -241,7 +242,7 @@ def _gap(level: Level, totals: Array, largest: Array, counts: Array, moved: Any,
     return Gap(overall, float(largest.max()), entries)
 
 
-def _parity(level: Level, number: int, log_probs: Array, settings: dict[str, Any]) -> Parity:
+def _parity(level: LevelMeter, number: int, log_probs: Array, settings: dict[str, Any]) -> Parity:
     """Statistics of one axis from log P(v|X), shape ``(P, lists, d)``."""
     axis, lists = level.axes[number], level.lists[number]
     probs = np.exp(log_probs)
@@ -275,16 +276,16 @@ def _parity(level: Level, number: int, log_probs: Array, settings: dict[str, Any
     )
 
 
-def _swaps(level: Level, g: int) -> str:
+def _swaps(level: LevelMeter, g: int) -> str:
     """What g does to the first list of each axis: "man→woman, Black→White"."""
     factors = Factors([axis.factors for axis in level.axes])
     moved = [(axis.words[0], factors.moves(number)[g][0]) for number, axis in enumerate(level.axes)]
     return ", ".join(f"{words[0]}→{words[cell]}" for words, cell in moved if cell > 0)
 
 
-def _unmapped(level: Level) -> dict[str, tuple[tuple[str, ...], ...]]:
+def _unmapped(level: LevelMeter) -> dict[str, tuple[tuple[str, ...], ...]]:
     """For each axis the lists of which no form is swapped."""
-    if not isinstance(level, levels.TokenLevel):
+    if not isinstance(level, levels.TokenMeter):
         return {}
     rows = [row for row in level.action.coverage if not row.general]
     mapped = {(row.axis, row.entry) for row in rows if row.mapped}
@@ -301,8 +302,3 @@ def _names(axes: Sequence[DemographicAxis]) -> str:
 
 def _has_text(continuations: Sequence[Sequence[str]]) -> bool:
     return any(isinstance(texts, str) for texts in continuations)
-
-
-def _check_prompts(prompts: Sequence[str], name: str) -> None:
-    if isinstance(prompts, str) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
-        raise EquiLMError(f"{name} must be a list of at least one text, got {prompts!r}.")

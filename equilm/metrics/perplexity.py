@@ -62,7 +62,7 @@ def perplexity(
     Example:
         >>> perplexity(model, tokenizer, load_wikitext("wikitext-2-raw")).perplexity  # doctest: +SKIP
     """
-    run = measure(
+    run = measure_perplexities(
         {"model": model},
         tokenizer,
         text,
@@ -88,9 +88,10 @@ def perplexities(
 ) -> dict[str, PerplexityResult]:
     """The perplexities of several models on the same blocks, by name; models around one base share its rows.
 
-    Arguments and errors are those of `perplexity`; `measure` also compares the models and can be interrupted.
+    Arguments and errors are those of `perplexity`; `measure_perplexities` also compares the models, and can go on after
+    an interruption.
     """
-    run = measure(
+    run = measure_perplexities(
         models,
         tokenizer,
         text,
@@ -104,7 +105,7 @@ def perplexities(
 
 
 @torch.no_grad()
-def measure(
+def measure_perplexities(
     models: Mapping[str, PreTrainedModel],
     tokenizer: PreTrainedTokenizerBase,
     text: str | Sequence[str],

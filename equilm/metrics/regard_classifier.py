@@ -1,32 +1,20 @@
-"""Classifiers of regard, and where they come from: the Hub, a folder, this package or the user's own code."""
+"""Classifiers of regard: texts to probabilities of four labels, by a model or by the user's own function."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import LocalEntryNotFoundError
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    Pipeline,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    TextClassificationPipeline,
-)
+from transformers import PreTrainedTokenizerBase
 
-from ..errors import EquiLMError, EquiLMWarning
+from ..errors import EquiLMError
 
 LABELS = ("negative", "neutral", "positive", "other")
 """What a text makes readers think of the one it is about (Sheng et al., 2019, section 3); "other" is a mixture."""
 
-HUB_CLASSIFIER = "sasha/regardv3"
-PACKAGED = "packaged"
 MAX_TOKENS = 512  # of BERT-like encoders; not every tokenizer names its model's maximum
 
 Pipelined = Callable[[list[str]], list[list[dict[str, Any]]]]
@@ -151,79 +139,6 @@ class FunctionClassifier(RegardClassifier):
                 )
             rows.append(row / row.sum())
         return np.concatenate(rows)
-
-
-def load_classifier(
-    classifier: str | Pipelined | Pipeline | RegardClassifier | None = None, device: torch.device | str | None = None
-) -> RegardClassifier:
-    """The classifier to score regard with.
-
-    Args:
-        classifier: None for ``sasha/regardv3`` where the Hub answers, or has answered before, and the packaged
-            classifier with an `EquiLMWarning` where not; "packaged" for the packaged one; another Hub id or a folder;
-            a loaded ``text-classification`` pipeline; a function of the form of `Pipelined`; or a `RegardClassifier`,
-            which is returned as it is. Labels are matched by their names, in any case.
-        device: where a model is loaded to; the CPU by default. Only for those named by a text or None.
-
-    Raises:
-        EquiLMError: if a named classifier cannot be loaded, if its labels are not those of regard, or if ``device`` is
-            given for a classifier that is already loaded.
-    """
-    if classifier is None:
-        if _is_within_reach(HUB_CLASSIFIER):
-            return _load_named(HUB_CLASSIFIER, device)
-        warnings.warn(
-            f"The Hub does not answer and {HUB_CLASSIFIER} is not in the cache: regard is scored by the packaged "
-            'classifier, whose scores differ. classifier="packaged" chooses it without this warning; a Hub id, a '
-            "folder or a pipeline chooses another.",
-            EquiLMWarning,
-            stacklevel=2,
-        )
-        classifier = PACKAGED
-    if classifier == PACKAGED:
-        from .regard_packaged import load_packaged  # it alone needs peft
-
-        return load_packaged(device)
-    if isinstance(classifier, str):
-        return _load_named(classifier, device)
-    if device is not None:
-        raise EquiLMError(f"device={device!r} is for loading a classifier by name, but a loaded one was given.")
-    if isinstance(classifier, RegardClassifier):
-        return classifier
-    if isinstance(classifier, TextClassificationPipeline):
-        return _from_model(classifier.model, classifier.tokenizer, classifier.model.config._name_or_path)
-    if callable(classifier) and not isinstance(classifier, Pipeline):
-        return FunctionClassifier(getattr(classifier, "__name__", type(classifier).__name__), classifier)
-    raise EquiLMError(
-        f"{type(classifier).__name__} is no classifier of regard. Pass a Hub id, a folder, {PACKAGED!r}, a "
-        "text-classification pipeline or a function from texts to lists of labels and scores."
-    )
-
-
-def _is_within_reach(name: str) -> bool:
-    try:
-        hf_hub_download(name, "config.json")
-    except LocalEntryNotFoundError:  # neither an answer nor a cached copy; any other error is the user's to see
-        return False
-    return True
-
-
-def _load_named(name: str, device: torch.device | str | None) -> RegardClassifier:
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(name, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except OSError as error:
-        raise EquiLMError(
-            f"The classifier {name!r} cannot be loaded: {error} Check the Hub id or folder, or pass "
-            f"classifier={PACKAGED!r}, which needs no Hub."
-        ) from error
-    return _from_model(model.to(device or "cpu"), tokenizer, name)
-
-
-def _from_model(model: PreTrainedModel, tokenizer: Any, name: str) -> ModelClassifier:
-    id2label: Any = model.config.id2label  # ids are integers once a config is loaded
-    labels = [id2label[column] for column in range(len(id2label))]
-    return ModelClassifier(name or type(model).__name__, model, tokenizer, labels)
 
 
 def _columns(labels: Sequence[str], name: str) -> list[int]:

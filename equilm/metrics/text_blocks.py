@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import EquiLMError
+from .text_lists import check_text_lists
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ def cut(
             f"{type(tokenizer).__name__} does not say where its tokens are in the text, which word and byte perplexity "
             "need. Load the fast tokenizer of the model: AutoTokenizer.from_pretrained(..., use_fast=True)."
         )
-    text = text if isinstance(text, str) else "\n\n".join(text)
+    if not isinstance(text, str):
+        if len(text) > 0:
+            check_text_lists(text=text)
+        text = "\n\n".join(text)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids = torch.tensor(encoded["input_ids"], dtype=torch.int64)
     if len(ids) == 0:

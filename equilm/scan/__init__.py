@@ -9,21 +9,27 @@ from .modeling_group_scan import GroupScanSeq2Seq
 from .modeling_scan import ScanPreTrainedModel, ScanSeq2Seq
 from .splits import load_split, make_split
 from .tokens import collate, token_actions
+from .training import LengthSampler, Recipe, ScanTrainer, fit, validation_split
 
 __all__ = [
     "EquiScanConfig",
     "EquiScanSeq2Seq",
     "GroupScanConfig",
     "GroupScanSeq2Seq",
+    "LengthSampler",
+    "Recipe",
     "ScanConfig",
     "ScanPreTrainedModel",
     "ScanSeq2Seq",
+    "ScanTrainer",
     "all_commands",
     "collate",
+    "fit",
     "interpret",
     "load_split",
     "make_split",
     "token_actions",
+    "validation_split",
 ]
 
 AutoConfig.register(ScanConfig.model_type, ScanConfig)

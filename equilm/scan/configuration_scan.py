@@ -19,13 +19,14 @@ class ScanConfig(PreTrainedConfig):
 
     Args:
         cell: the recurrent cell of encoder and decoder.
-        hidden_size: of each direction of the encoder and of its embeddings; the decoder's is twice that.
-        dropout: on the embeddings of the decoder.
-        teacher_forcing: the share of training sentences whose decoder is fed the labels; the others' is fed what
-            it predicted itself.
+        hidden_size: the size of the encoder's embeddings and of its state in each direction; the decoder's are twice
+            that.
+        dropout: the dropout on the decoder's embeddings.
+        teacher_forcing: the share of training sentences for which the decoder is fed the labels; for the others it is
+            fed its own predictions.
 
     Raises:
-        EquiLMError: for an unknown cell, a size below 1 and shares outside 0 … 1.
+        EquiLMError: for an unknown cell, a size below 1, and shares outside 0 … 1.
     """
 
     model_type = "equilm_scan"
@@ -71,11 +72,11 @@ class EquiScanConfig(ScanConfig):
 
     Args:
         group: ``"jump_run"``, ``"verb"``, ``"direction"`` or ``"verb+direction"``, see `token_actions`.
-        decoding: ``"stepwise"`` averages after every action and goes on from the one that the average predicts;
-            ``"branchwise"`` lets every branch translate by itself and averages at the end, position by position, as
-            the authors' code does.
-        loss: of training. ``"average"`` is the cross-entropy of the averaged distribution; ``"branches"`` is the mean
-            of the branches' own, where none can rely on another, as in the authors' code.
+        decoding: ``"stepwise"`` averages after every action and continues from the action that the average predicts;
+            ``"branchwise"`` lets every branch translate on its own and averages at the end, position by position, like
+            the authors' code.
+        loss: the training loss. ``"average"`` is the cross-entropy of the averaged distribution; ``"branches"`` is the
+            mean of the branches' own losses, as in the authors' code, so that no branch can rely on another.
     """
 
     model_type = "equilm_equi_scan"

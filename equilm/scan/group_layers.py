@@ -67,7 +67,7 @@ class GroupConv(nn.Module):
 class GroupClassifier(nn.Module):
     """Logits of words from features: z ↦ Σ_g f(g)·ψ(g⁻¹z) + b(z).
 
-    The bias is averaged over each orbit of words. (The original adds one of its own for every word, which is not
+    The bias is averaged over each orbit of words. (The original has a separate bias for every word, which is not
     equivariant.)
     """
 
@@ -79,7 +79,7 @@ class GroupClassifier(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Uniform, as PyTorch's linear layer of |G|·K features."""
+        """Draw uniformly, like PyTorch's linear layer with |G|·K input features."""
         bound = 1 / math.sqrt(len(self.inverses) * self.embedding.embedding_dim)
         nn.init.uniform_(self.embedding.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
@@ -116,12 +116,12 @@ _GATES: dict[str, tuple[int, Callable[[Tensor, Tensor, State], State]]] = {
 
 
 class GroupCell(nn.Module):
-    """A recurrent cell, of PyTorch's equations, on functions on a group: G-RNN, G-GRU, G-LSTM.
+    """A recurrent cell with PyTorch's equations for functions on a group: G-RNN, G-GRU, G-LSTM.
 
     Args:
         cell: ``"rnn"``, ``"gru"`` or ``"lstm"``.
         group: G.
-        size: K, of the input and of the state.
+        size: K, the size of the input and of the state.
     """
 
     def __init__(self, cell: str, group: Group, size: int):

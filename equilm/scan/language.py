@@ -1,4 +1,4 @@
-"""The SCAN language: its words, its 20,910 commands, and the actions each of them means.
+"""The SCAN language: its words, its 20,910 commands, and the actions that each command means.
 
 Lake and Baroni (2018), "Generalization without systematicity", supplementary section 1:
 
@@ -57,7 +57,7 @@ def interpret(command: str) -> str:
         The actions in the order in which they are done, separated by spaces.
 
     Raises:
-        EquiLMError: names the word or the phrase that is not of the language.
+        EquiLMError: names the word or the phrase that is not in the language.
 
     Example:
         >>> interpret("jump twice after walk around left")
@@ -79,7 +79,7 @@ def interpret(command: str) -> str:
 
 
 def check_words(command: str) -> None:
-    """Raise an `EquiLMError` that names the first word that no command has."""
+    """Raise an `EquiLMError` that names the first word that is not in the language."""
     for word in command.split(" "):
         if word not in COMMAND_WORDS:
             raise EquiLMError(

@@ -1,4 +1,4 @@
-"""Equi-tuned models of SCAN: EquiRNN, EquiGRU and EquiLSTM (paper, section 5.2)."""
+"""Equi-tuned models for SCAN: EquiRNN, EquiGRU and EquiLSTM (paper, section 5.2)."""
 
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from .tokens import BOS, EOS, IGNORED, ScanGroup, token_actions
 
 
 class EquiScanSeq2Seq(ScanPreTrainedModel):
-    """A pretrained `ScanSeq2Seq` under the equi-tune transform: equivariant with any weights (paper, eq. 3).
+    """A pretrained `ScanSeq2Seq` under the equi-tune transform: equivariant for any weights (paper, eq. 3).
 
     The model runs on all g·x in one batch, and `equilm.symmetrize.reynolds` averages its log-probabilities. The average
     is normalised, except in training for the loss of the branches: there it is left as it is, as in the authors' code,
@@ -43,13 +43,13 @@ class EquiScanSeq2Seq(ScanPreTrainedModel):
     def from_base(
         cls, base: ScanSeq2Seq, group: ScanGroup, decoding: Decoding = "stepwise", loss: Loss = "average"
     ) -> "EquiScanSeq2Seq":
-        """Equi-tune a model; train the result, or use it as it is.
+        """Equi-tune a model. Use the result directly or train it.
 
         Args:
             base: the pretrained model; it is shared, not copied.
             group: ``"jump_run"``, ``"verb"``, ``"direction"`` or ``"verb+direction"``, see `token_actions`.
             decoding: ``"stepwise"`` or ``"branchwise"``, see `EquiScanConfig`.
-            loss: ``"average"`` or ``"branches"``, likewise.
+            loss: ``"average"`` or ``"branches"``, see `EquiScanConfig`.
 
         Returns:
             The equi-tuned model, in evaluation mode.

@@ -1,4 +1,4 @@
-"""Gordon et al.'s (2020) equivariant sequence-to-sequence models of SCAN: G-RNN, G-GRU and G-LSTM."""
+"""Gordon et al.'s (2020) equivariant sequence-to-sequence models for SCAN: G-RNN, G-GRU and G-LSTM."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from .tokens import token_actions
 
 
 class GroupScanSeq2Seq(ScanPreTrainedModel):
-    """A model that is equivariant by its layers: translating g·x gives g times the translation of x.
+    """A model whose layers are equivariant: the translation of g·x is g applied to the translation of x.
 
     The architecture is `EquiSeq2Seq` of github.com/facebookresearch/Permutation-Equivariant-Seq2Seq, for batches:
-    one cell reads the command in both directions, the decoder attends to it.
+    one cell reads the command in both directions, and the decoder attends to it.
 
     Args:
         config: a `GroupScanConfig`; None makes one from the other arguments.

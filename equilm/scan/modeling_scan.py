@@ -1,4 +1,4 @@
-"""Sequence-to-sequence models of SCAN: what they share, and the plain recurrent one with attention."""
+"""Sequence-to-sequence models for SCAN: what they share, and the plain recurrent one with attention."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -24,8 +24,8 @@ class Decoder(NamedTuple):
 
     Args:
         state: the state before the first action.
-        step: from the previous actions, int64 ``(n,)``, and the state of the first n sentences to their next state.
-        predict: from hidden states ``(n, ...)``, of any sentences and steps, to log-probabilities ``(n, V)``.
+        step: maps the previous actions, int64 ``(n,)``, and the state of the first n sentences to their next state.
+        predict: maps hidden states ``(n, ...)``, of any sentences and steps, to log-probabilities ``(n, V)``.
     """
 
     state: State
@@ -34,7 +34,7 @@ class Decoder(NamedTuple):
 
 
 class ScanPreTrainedModel(PreTrainedModel):
-    """What the SCAN models share: the loss, greedy translation and its accuracy, for whole batches at a time.
+    """What the SCAN models share: the loss, greedy translation and its accuracy, all computed in batches.
 
     A model defines `read`, which reads the commands.
     """
@@ -65,20 +65,20 @@ class ScanPreTrainedModel(PreTrainedModel):
         attention_mask: Tensor | None = None,
         teacher_forced: Tensor | None = None,
     ) -> Seq2SeqLMOutput:
-        """The log-probabilities of the labels' positions, and the loss.
+        """The log-probabilities at each position of the labels, and the loss.
 
-        Nothing is computed for padded positions: a step runs on the sentences that are not over yet.
+        Nothing is computed for padded positions: each step runs only on the sentences that have not ended.
 
         Args:
             input_ids: int64, shape ``(B, S)``, right-padded.
             labels: int64, shape ``(B, T)``; -100 after the end.
             attention_mask: shape ``(B, S)``; None: all ones.
-            teacher_forced: bool, shape ``(B,)``: the sentences whose decoder is fed the labels. None draws them with
-                probability ``config.teacher_forcing`` in training, and takes all in evaluation.
+            teacher_forced: bool, shape ``(B,)``: the sentences for which the decoder is fed the labels. None draws them
+                with probability ``config.teacher_forcing`` in training and selects all of them in evaluation.
 
         Returns:
-            ``logits``: log-probabilities, shape ``(B, T, V)``, 0 after the end; ``loss``: their mean negative over
-            the labels.
+            ``logits``: log-probabilities, shape ``(B, T, V)``, 0 after the end; ``loss``: the negative of their mean
+            over the labels.
         """
         mask = _right_padded(input_ids, attention_mask)
         if teacher_forced is None:
@@ -115,7 +115,7 @@ class ScanPreTrainedModel(PreTrainedModel):
             attention_mask: shape ``(B, S)``; None: all ones.
 
         Returns:
-            int64, shape ``(B, T)`` with T at most 50; `EOS` from each sentence's end on.
+            int64, shape ``(B, T)`` with T at most 50; each sentence is filled up with `EOS`.
         """
         return self._greedy(input_ids, _right_padded(input_ids, attention_mask))[0]
 
@@ -136,10 +136,10 @@ class ScanPreTrainedModel(PreTrainedModel):
         return torch.stack(actions, 1), torch.stack(steps, 1)
 
     def translate(self, commands: Sequence[str], batch_size: int = 512) -> list[str]:
-        """The actions that the model takes the commands to mean, in evaluation mode.
+        """Translate commands to actions, in evaluation mode.
 
         Args:
-            commands: of the SCAN language.
+            commands: commands of the SCAN language.
             batch_size: how many to translate at a time.
 
         Returns:
@@ -165,10 +165,10 @@ class ScanPreTrainedModel(PreTrainedModel):
         return found
 
     def exact_match(self, pairs: Iterable[dict[str, str]], batch_size: int = 512) -> float:
-        """The share of ``pairs`` (rows with ``commands`` and ``actions``) that `translate` gets wholly right.
+        """The share of ``pairs`` (rows with ``commands`` and ``actions``) that `translate` gets exactly right.
 
         Raises:
-            EquiLMError: if there are none, and for a word outside the language.
+            EquiLMError: for no pairs, and for a word outside the language.
         """
         rows = list(pairs)
         if not rows:

@@ -1,4 +1,4 @@
-"""The splits of SCAN, made from its grammar: nothing is downloaded, and the pairs are those of the official files."""
+"""The splits of SCAN, generated from its grammar: no download, and the same pairs as in the official files."""
 
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -19,12 +19,12 @@ _JUMP_COPIES = 1467  # the bare "jump" is a tenth of the official training file
 
 
 def load_split(name: Split) -> "DatasetDict":
-    """A split of SCAN (github.com/brendenlake/SCAN, commit c4b756c), equal to the official files up to their order.
+    """A split of SCAN (github.com/brendenlake/SCAN, commit c4b756c), equal to the official files up to the order.
 
     Args:
-        name: ``"simple"``, a random 80/20 split (16728 and 4182 pairs); ``"add_jump"``, where training has "jump"
-            alone and never in a longer command (14670 and 7706, of the former 1467 are "jump"); ``"around_right"``,
-            where training never has "around right" (15225 and 4476; "turn around right" is in neither part).
+        name: ``"simple"``, a random 80/20 split (16728 and 4182 pairs); ``"add_jump"``, where "jump" occurs in training
+            only on its own (14670 pairs, 1467 of them "jump", and 7706); ``"around_right"``, where "around right" does
+            not occur in training (15225 and 4476; "turn around right" is in neither part).
 
     Returns:
         ``train`` and ``test``, each with the string columns ``commands`` and ``actions``.
@@ -45,11 +45,11 @@ def make_split(commands: Sequence[str], in_test: Callable[[str], bool]) -> "Data
     """A split of your own: the commands to test on are withheld from training.
 
     Args:
-        commands: commands of the language, such as `all_commands`; the order and what is there twice are kept.
+        commands: commands of the language, such as `all_commands`; order and duplicates are kept.
         in_test: which commands to withhold.
 
     Returns:
-        ``train`` and ``test``, as those of `load_split`.
+        ``train`` and ``test``, as for `load_split`.
 
     Raises:
         EquiLMError: for a command that is not in the language.

@@ -1,4 +1,4 @@
-"""Token ids of commands and actions, padded batches of them, and the groups that permute their words."""
+"""Token ids of commands and actions, padded batches, and the groups that permute their words."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -35,9 +35,9 @@ def collate(pairs: Sequence[dict[str, str]]) -> dict[str, Tensor]:
     """Rows with ``commands`` and ``actions`` as a batch: the data collator of a `transformers.Trainer`.
 
     Returns:
-        ``input_ids``: int64, shape ``(B, S)``; each command ends with `EOS`, which is also the padding on its right.
+        ``input_ids``: int64, shape ``(B, S)``; each command ends with `EOS`, which also pads it on the right.
         ``attention_mask``: int64, shape ``(B, S)``, 0 on the padding.
-        ``labels``: int64, shape ``(B, T)``; each ends with `EOS`, the padding is `IGNORED`.
+        ``labels``: int64, shape ``(B, T)``; each row ends with `EOS` and is padded with `IGNORED`.
 
     Raises:
         EquiLMError: names a word outside the language.
@@ -89,7 +89,7 @@ def _before_end(row: list[int]) -> list[int]:
 
 
 def token_actions(group: str) -> tuple[TokenAction, TokenAction]:
-    """How a group acts on command ids, and on action ids.
+    """The actions of a group on command ids and on action ids.
 
     Args:
         group: ``"jump_run"`` swaps jump and run, as Basu et al. (2023, section 5.2) do for add_jump; ``"direction"``

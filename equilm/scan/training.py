@@ -1,4 +1,4 @@
-"""Training on SCAN in mini-batches with transformers' Trainer: recipes, validation, the best checkpoint, resuming."""
+"""Training on SCAN in mini-batches with transformers' Trainer: a recipe, validation, the best checkpoint, resuming."""
 
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
@@ -47,18 +47,8 @@ class Recipe:
         return self.sentences // self.batch_size
 
 
-# Sizes, rates and dropout were chosen with LSTMs of seed 0 on a split like add_jump that is made of its training pairs
-# alone (examples/scan/development.py); those of GROUP_TRAINING were not searched for.
-# The paper: 200,000 iterations of one sentence at learning rate 1e-4, dropout 0.1.
-PRETRAINING = Recipe(sentences=600_000, batch_size=32, learning_rate=1e-3)
-PRETRAINING_DROPOUT = 0.3
-GROUP_TRAINING = Recipe(sentences=200_000, batch_size=64, learning_rate=1e-3)
-# The paper: 10,000 iterations of one sentence at 2e-5 or 5e-5.
-EQUI_TUNING = Recipe(sentences=10_000, batch_size=2, learning_rate=2.5e-4, evaluations=5)
-
-
 def validation_split(train: "Dataset", seed: int) -> tuple["Dataset", "Dataset"]:
-    """Training and validation pairs: a random fifth of the official training pairs validates.
+    """Training and validation pairs: a random fifth of the official training pairs is used for validation.
 
     Raises:
         EquiLMError: for a seed that is not a non-negative integer.
@@ -69,7 +59,7 @@ def validation_split(train: "Dataset", seed: int) -> tuple["Dataset", "Dataset"]
 
 
 def check_seed(seed: int) -> None:
-    """Raise an `EquiLMError` for a seed that is not an integer of 0 … 2³² - 1."""
+    """Raise an `EquiLMError` for a seed that is not an integer in 0 … 2³² - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise EquiLMError(f"A seed is an integer of 0 … 2³² - 1, got {seed!r}.")
 
@@ -84,25 +74,25 @@ def fit(
     callbacks: list[TrainerCallback] | None = None,
     **arguments: Any,
 ) -> "ScanTrainer":
-    """Train a model in place; it ends with the weights that did best on the validation pairs.
+    """Train a model in place, and keep the weights that did best on the validation pairs.
 
-    A run that was interrupted goes on from its last checkpoint in ``output_dir``, where the model is saved at the end.
+    An interrupted run continues from its last checkpoint in ``output_dir``. The trained model is saved there too.
 
     Args:
         model: any of the SCAN models.
         train: rows with ``commands`` and ``actions``.
-        validation: likewise.
-        recipe: how long and how fast.
-        output_dir: for checkpoints and the trained model.
-        seed: of the order of the sentences, of dropout and of teacher forcing.
+        validation: rows like those of ``train``.
+        recipe: how long and how fast to train.
+        output_dir: the folder for checkpoints and the trained model.
+        seed: the seed for the order of the sentences, dropout and teacher forcing.
         callbacks: more callbacks for the Trainer.
-        arguments: more `transformers.TrainingArguments`, such as ``push_to_hub=True``.
+        arguments: further `transformers.TrainingArguments`, such as ``push_to_hub=True``.
 
     Returns:
-        The trainer, where ``.state.best_metric`` is the validation accuracy, ``.sentences_seen`` counts the sentences.
+        The trainer: ``.state.best_metric`` is the validation accuracy, ``.sentences_seen`` the number of sentences.
 
     Raises:
-        EquiLMError: for a seed out of range, and for fewer sentences than a batch has.
+        EquiLMError: for a seed out of range, and for fewer sentences than fit in a batch.
     """
     check_seed(seed)
     if min(len(train), recipe.sentences) < recipe.batch_size:
@@ -148,7 +138,7 @@ def fit(
 
 
 class ScanTrainer(Trainer):
-    """A Trainer that batches sentences of one length, and validates by greedy translation."""
+    """A Trainer that batches sentences of similar length and validates by greedy translation."""
 
     @property
     def sentences_seen(self) -> int:
@@ -174,13 +164,13 @@ class ScanTrainer(Trainer):
 
 
 class LengthSampler(Sampler[int], Sized):
-    """Random batches of sentences of about one length, so that a short one seldom waits for a long one.
+    """Random batches of sentences of similar length, so that short ones rarely wait for long ones.
 
     transformers' own `LengthGroupedSampler` keeps the batches sorted too, from long to short over and over; here they
     come in random order, and only full ones, so that the sentences seen can be counted.
 
     Args:
-        lengths: of the sentences, shape ``(N,)``.
+        lengths: the lengths of the sentences, shape ``(N,)``.
         batch_size: sentences to a batch.
         seed: with the epoch, it decides the order.
     """

@@ -31,6 +31,8 @@ class _Choice:
         index: of the choice in the gateway's answer.
     """
 
+    _object = "chat.completion.chunk"
+
     def __init__(self, undo: Undo, index: int):
         self.finished = False
         self.usage: dict[str, Any] | None = None
@@ -70,7 +72,7 @@ class _Choice:
 
     def _chunk(self, part: Mapping[str, Any], reason: str | None = None) -> Chunk:
         choice = {"index": self._index, **part, "logprobs": None, "finish_reason": reason}
-        return {**self._head, "choices": [choice]}
+        return {**self._head, "object": self._object, "choices": [choice]}
 
 
 class CompletionStream(_Choice):
@@ -81,6 +83,8 @@ class CompletionStream(_Choice):
         index: of the choice in the gateway's answer.
         echo: what to put before the text.
     """
+
+    _object = "text_completion"
 
     def __init__(self, undo: Undo, index: int, echo: str = ""):
         super().__init__(undo, index)

@@ -12,7 +12,10 @@ def report(config: GatewayConfig) -> str:
         config: the operator's settings.
     """
     axes = Axes(config)
-    lines = ["equilm serve: answers Y to X with probability 1/|G| Σ_g P(gY|gX), whatever P of the upstream server is.", ""]
+    lines = [
+        "equilm serve: answers Y to X with probability 1/|G| Σ_g P(gY|gX), whatever P of the upstream server is.",
+        "",
+    ]
     action: TextAction | None = axes.action(None) if axes.always else None
     for axis in axes.always:
         lines.append(f"axis, always on      {axis.name}: {_members(axis.words[0])}, {len(axis.words)} lists")

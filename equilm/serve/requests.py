@@ -74,11 +74,7 @@ def common_fields(body: Mapping[str, Any], own: Mapping[str, Callable[[Any, Acte
             continue
         elif name in own:
             sent[name] = own[name](value, acted)
-        elif name in _OPAQUE or isinstance(value, bool | int | float):
-            sent[name] = value
-        elif name == "modalities" and value == ["text"]:
-            sent[name] = value
-        elif name == "chat_template_kwargs" and _all_numbers(value):
+        elif name in _OPAQUE or isinstance(value, bool | int | float) or (name == "modalities" and value == ["text"]) or (name == "chat_template_kwargs" and _all_numbers(value)):
             sent[name] = value
         else:
             raise refused(

@@ -1,4 +1,4 @@
-"""The action on JSON Schema: names, enums, defaults and descriptions are swapped, so that answers swapped back fit it."""
+"""The action on JSON Schema: names, enums and descriptions are swapped, so that answers swapped back fit it."""
 
 from collections.abc import Callable
 from typing import Any

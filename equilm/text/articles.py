@@ -22,8 +22,8 @@ def takes_an(word: str) -> bool:
     first = re.split(r"[\s-]", word)[0]
     if len(first) > 1 and first.isupper():
         return first[0] in _SPELLED_AS_VOWELS
-    if first[:1].isdigit():
-        return first.startswith("8") or first in ("11", "18")
+    if digits := re.match(r"\d+", first):
+        return first.startswith("8") or digits[0] in ("11", "18")
     vowel = unicodedata.normalize("NFD", word)[0].lower() in _VOWELS
     return bool(_SILENT_H.match(word)) or (vowel and not _CONSONANT.match(word))
 

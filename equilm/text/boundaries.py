@@ -27,29 +27,39 @@ _ADDRESS = re.compile(
 _PLURAL = ("(s)", "(es)")
 
 
-def is_plain_word(view: str, start: int, end: int) -> bool:
+def is_plain_word(view: str, article: int, start: int, end: int) -> bool:
     """Whether the word at ``view[start:end]`` is one of the text's language, which a swap may change.
 
     Args:
         view: the canonical view of a text.
-        start: where the word, or its article, begins.
-        end: where the word ends.
+        article: where the word's article begins; without one, where the word does.
+        start: where the word begins.
+        end: where it ends.
     """
     before, after = view[start - 1 : start] if start else "", view[end : end + 1]
-    if (not before or before.isspace()) and (not after or after.isspace()):
+    if article == start and (not before or before.isspace()) and (not after or after.isspace()):
         return True  # by far the most
     left, right = view[max(0, start - REACH) : start], view[end : end + REACH]
+    if article < start and not _is_emphasis(view[max(0, article - REACH) : article], view[article:end] + right):
+        return False
     return _is_emphasis(left, right) and not _is_name(left, right, view[start:end])
 
 
-def is_settled(view: str, start: int, end: int) -> bool:
-    """Whether what follows a view cannot change what `is_plain_word` says of the word at ``view[start:end]``."""
+def is_settled(view: str, article: int, start: int, end: int) -> bool:
+    """Whether what follows a view cannot change what `is_plain_word` says of the same place."""
     before, right = view[start - 1 : start] if start else "", view[end : end + REACH]
-    if len(right) == REACH or (right[:1].isspace() and (not before or before.isspace())):
+    plain = article == start and (not before or before.isspace())
+    if len(right) == REACH or (plain and right[:1].isspace()):
         return True
-    left = view[max(0, start - REACH) : start]
-    opening, closing = len(left) - len(left.rstrip("_")), len(right) - len(right.lstrip("_"))
-    return bool(re.search(r"\s", right)) and (opening in (0, closing) or "\n\n" in right)
+    opening, closing = _trailing(view[max(0, start - REACH) : start]), len(right) - len(right.lstrip("_"))
+    # Whether an emphasis that opens before the place ends in this paragraph can only be told at the paragraph's end.
+    open_ended = opening not in (0, closing) or (article < start and _trailing(view[max(0, article - REACH) : article]))
+    return bool(re.search(r"\s", right)) and (not open_ended or "\n\n" in right)
+
+
+def _trailing(text: str) -> int:
+    """The number of underscores at the end of a text."""
+    return len(text) - len(text.rstrip("_"))
 
 
 def _is_name(left: str, right: str, word: str) -> bool:

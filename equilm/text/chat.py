@@ -8,13 +8,13 @@ Prompt = str | Sequence[Message]
 
 
 def map_texts(prompt: Prompt, change: Callable[[str], str]) -> Any:
-    """A prompt with each of its texts changed, and all else as it is: roles, images, names, tool calls.
+    """A prompt with each of its texts changed. Everything else stays: roles, images, names, tool calls.
 
     The texts of a chat message are its ``content``, or the ``text`` of each part of it that has ``"type": "text"``.
-    A ``content`` of another kind, such as the ``None`` of a message that only calls tools, stays as it is.
+    A ``content`` of another kind, such as ``None`` in a message that only calls tools, is left unchanged.
 
     Args:
-        prompt: a text, or messages as the OpenAI protocol has them.
+        prompt: a text, or chat messages in the format of the OpenAI protocol.
         change: what to do with each text.
     """
     if isinstance(prompt, str):
@@ -39,7 +39,7 @@ def text_before(prompt: Prompt, continues: bool | None) -> str:
 
     Args:
         prompt: a text or messages.
-        continues: whether it continues one: by default the answer to a text does, the reply to messages does not.
+        continues: whether the answer continues the prompt's text; by default it does for a text and not for messages.
     """
     if continues is None:
         continues = isinstance(prompt, str)

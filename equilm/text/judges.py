@@ -72,9 +72,19 @@ class CausalJudge:
         model: any causal language model of transformers.
         tokenizer: its tokenizer.
         lookahead: how many tokens after the pronoun count.
+
+    Raises:
+        EquiLMError: for a tokenizer with neither a beginning- nor an end-of-text token.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lookahead: int = 3):
+        first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        if first is None:
+            raise EquiLMError(
+                f"The tokenizer {tokenizer.name_or_path!r} has neither a beginning- nor an end-of-text token to put "
+                "before a text. Set its bos_token or eos_token."
+            )
+        self._first = int(first)
         self.model, self.tokenizer, self.lookahead = model, tokenizer, lookahead
 
     def __call__(self, before: str, after: str) -> bool:
@@ -89,19 +99,15 @@ class CausalJudge:
     def _score(self, before: str, word: str, after: str) -> float:
         """log P of a word and what follows, given what stands before."""
         # Space and word are one token for most tokenizers, so the text before is cut at its last word.
-        start = self._ids(before.rstrip()) or [self._first_token()]
+        start = self._ids(before.rstrip())
         ids = self._ids(before + word + after)
         shared = 0
         while shared < min(len(start), len(ids) - 1) and start[shared] == ids[shared]:
             shared += 1
         end = len(self._ids(before + word)) + self.lookahead
-        text = torch.tensor([[self._first_token(), *ids[:end]]], device=self.model.device)  # (1, T)
+        text = torch.tensor([[self._first, *ids[:end]]], device=self.model.device)  # (1, T)
         log_probs = self.model(text).logits[0, shared:-1].float().log_softmax(-1)  # (T - 1 - shared, V)
         return float(log_probs.gather(-1, text[0, shared + 1 :, None]).sum())
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _first_token(self) -> int:
-        first = self.tokenizer.bos_token_id if self.tokenizer.bos_token_id is not None else self.tokenizer.eos_token_id
-        return int(first)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from .._factors import Factors
 from ..errors import EquiLMError
+from ..groups import Factors
 from ..words.axes import DemographicAxis
 from . import articles, pronouns
 from .boundaries import LEFT, RIGHT
@@ -61,8 +61,8 @@ class Lexicon:
         # Texts repeat their words: each way to write one is worked out once.
         self.look_up = lru_cache(2**16)(self._look_up)
 
-    def _look_up(self, article: str, gap: str, found: str) -> tuple[str, tuple[str, ...]]:
-        """How a word looks in the canonical view, and what each element turns it into: its article and the word.
+    def _look_up(self, article: str, gap: str, found: str) -> tuple[str, int, tuple[str, ...]]:
+        """How a word and its article look in the canonical view, where the word begins there, and all their images.
 
         Args:
             article: the article before the word, or nothing.
@@ -71,18 +71,19 @@ class Lexicon:
         """
         phrase = " ".join(found.split())
         axis, entry, form, member = self.places[phrase]
-        spaces = re.findall(r"\s+", found)
+        spaces = re.findall(r"\s+", found) if found != phrase else []
         upper = all(word.isupper() for word in form)
         agrees = articles.is_article(article, upper)
 
-        def write(cell: int) -> str:
-            before = articles.agreeing(article, entry[member], entry[cell], upper) if agrees else article
-            parts = [form[cell]] if found == phrase else form[cell].split(" ")
-            gaps = [*spaces, ""] if found != phrase else [""]
-            return before + gap + "".join(part + space for part, space in zip(parts, gaps, strict=True))
+        def article_of(cell: int) -> str:
+            return articles.agreeing(article, entry[member], entry[cell], upper) if agrees else article
 
-        cells = [write(cell) for cell in range(len(form))]
-        return cells[0], tuple(cells[moves[member]] for moves in self.moves[axis])
+        def spaced(cell: int) -> str:
+            parts = form[cell].split(" ") if spaces else [form[cell]]
+            return "".join(part + space for part, space in zip(parts, [*spaces, ""], strict=True))
+
+        cells = [article_of(cell) + gap + spaced(cell) for cell in range(len(form))]
+        return cells[0], len(article_of(0) + gap), tuple(cells[moves[member]] for moves in self.moves[axis])
 
     def _add(self, axes: Sequence[DemographicAxis], lists: Callable[[DemographicAxis], Iterable[Any]]) -> list[str]:
         """Take in the written forms of some lists, but for those that are there already; returns what is new."""

@@ -68,6 +68,10 @@ _BARE_VERBS = _words("""
     afford adjust accomplish complete attain cope study graduate
 """)
 
+_VERB_NOUNS = _words("""
+    look talk need try stay sleep drink cry laugh smile dance run walk move stand fall rise stop start finish win act
+    deal escape break pass change call show shoot fight travel worry build cook return hold face gain
+""")
 _LET = _words("let lets letting")
 _CAUSE = _words("make makes made making help helps helped helping have having bid bade dare")
 _HAVE = _words("have has had having get gets got getting make made want wants wanted")
@@ -113,7 +117,8 @@ _NAMING = _words("""
 """)
 _GIVING = _words("""
     give gives gave given giving offer offers offered offering cost costs costing pay pays paid paying owe owes owed
-    lend lends lent loan loaned award awarded awards awarding grant grants granted granting earn earns earned earning hand
+    lend lends lent loan loaned award awarded awards awarding grant grants granted granting earn earns earned earning
+    hand
     handed hands teach teaches taught teaching bring brings brought promise promised promises bet wish wished
     buy bought deny denied wish wishes wishing take takes took taken
     bear bears bore borne secure secured securing procure procured
@@ -215,6 +220,8 @@ def _before_word(previous: str, written: str, rest: str) -> bool:
     if word.endswith("ed") and _next(rest).word.lower() in _OBJECTS:
         return False
     if previous in _GIVING and (word in _GIFTS or word.isdigit()):
+        return False
+    if previous in _SENSE and word in _BARE_VERBS - _VERB_NOUNS:
         return False
     if word.endswith("ing") and word not in _ING_NOUNS and previous in _SENSE:
         return False

@@ -38,6 +38,7 @@ class Place(NamedTuple):
     start: int
     end: int
     shown: str
+    word: int  # where the word begins in what is shown, after its article
     images: tuple[str, ...]
     pronoun: str
 
@@ -65,7 +66,7 @@ def read(lexicon: Lexicon, judge: PronounJudge, text: str, prompt: str = "", pro
     for place in places:
         start, end = place.start + ahead, place.start + ahead + len(place.shown)
         ahead = end - place.end
-        if not is_plain_word(view, start, end):
+        if not is_plain_word(view, start, start + place.word, end):
             continue
         pieces.append(text[kept : place.start])
         kept = place.end
@@ -81,6 +82,6 @@ def place_of(lexicon: Lexicon, match: re.Match[str]) -> Place:
     """The place of a match of the lexicon's pattern, before it is known whether it is a word, and of which class."""
     groups = match.groupdict()
     if pronoun := groups.get("slot"):
-        return Place(*match.span(), SHOWN[pronoun], (), pronoun)
-    shown, images = lexicon.look_up(groups.get("article") or "", groups.get("gap") or "", groups["word"])
-    return Place(*match.span(), shown, images, "")
+        return Place(*match.span(), SHOWN[pronoun], 0, (), pronoun)
+    shown, word, images = lexicon.look_up(groups.get("article") or "", groups.get("gap") or "", groups["word"])
+    return Place(*match.span(), shown, word, images, "")

@@ -1,4 +1,4 @@
-"""The action on a text that arrives in pieces: each piece comes out swapped as soon as what follows cannot change it."""
+"""The action on a text that arrives in pieces: each comes out swapped as soon as what follows cannot change it."""
 
 import re
 
@@ -88,7 +88,7 @@ def _decided(lexicon: Lexicon, before: str, held: str, view: str) -> tuple[int, 
     whole = "".join((*shown, text[done:end]))
     for place, start in zip(places, starts, strict=True):
         after = start + len(place.shown)
-        settled = boundaries.is_settled(whole, start, after)
+        settled = boundaries.is_settled(whole, start, start + place.word, after)
         if not settled or (place.pronoun and not pronouns.is_settled(whole, after)):
             return place.start - len(before), whole[:start]
     return end - len(before), whole

@@ -8,13 +8,16 @@ NeurIPS 2023): draw g, then sample from P at gX.
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import EquiLMError
 from ..words.axes import AxisLike
 from .action import TextAction
+from .best_of import check_best_of, choose_best
 from .chat import Prompt, map_texts, prompt_texts, text_before
+from .invariant import InvariantScore, Mode, act_on_item
 from .judges import Pronouns
 
 _In = TypeVar("_In")
@@ -42,9 +45,9 @@ class TextSymmetrizer:
 
     *Where prompt and continuation meet.* X and Y are joined as they are, so gY means
     `TextAction.act_on_continuation`: a word that the prompt has begun stays as the generator ends it, and all words
-    that begin in the continuation are swapped. Where no word crosses the boundary, X + Y = g⁻¹(gX + Y'), but for a
-    pronoun at the end of X whose place only Y tells. A generator
-    that strips the space before its continuation should put it back, or be wrapped with ``continues=False``.
+    that begin in the continuation are swapped. X + Y = g⁻¹(gX + Y') where no word crosses the boundary, and X does not
+    end in an article or a pronoun that agrees with what follows. A generator that strips the space before its
+    continuation should put it back, or be wrapped with ``continues=False``.
 
     *Same seed, same text.* The draw is g = u·k, where k takes X to the first text of its orbit and u follows the seed.
     So with one seed X and hX are sent as the same text, and if the generator answers it the same way, its answers
@@ -73,7 +76,14 @@ class TextSymmetrizer:
         self.action = TextAction(axes, pronouns)
         self._random = Random(seed)
 
-    def wrap(self, generate: Callable[..., Any], *, continues: bool | None = None) -> Callable[..., Any]:
+    def wrap(
+        self,
+        generate: Callable[..., Any],
+        *,
+        continues: bool | None = None,
+        best_of: int = 1,
+        score: Callable[..., Any] | None = None,
+    ) -> Callable[..., Any]:
         """The same generator, made fair.
 
         Args:
@@ -81,6 +91,10 @@ class TextSymmetrizer:
                 continuations, without their prompts. May be ``async``, and take any other arguments.
             continues: whether the answers continue the prompt's last word. By default a text's do, and the reply to
                 chat messages begins a new text.
+            best_of: candidates that are generated for each sample, of which the one with the highest score is kept. It
+                stays exactly fair (`equilm.text.best_of`); the cost is ``best_of`` plain generations, and the scoring.
+            score: takes prompts and continuations, two lists of one length, and returns a number for each pair, the
+                higher the better. It is made invariant: the mean over the pair's swaps. May be ``async``.
 
         Returns:
             A function of the same arguments and three more, that returns a list of continuations, or is to be awaited
@@ -95,6 +109,9 @@ class TextSymmetrizer:
             returns another number of continuations than it got prompts.
         """
 
+        check_best_of(best_of, score is not None)
+        judge = None if score is None else self._invariant_pairs(score, continues)
+
         def fair(
             prompts: Sequence[Prompt],
             *args: Any,
@@ -107,7 +124,7 @@ class TextSymmetrizer:
             _check_prompts(prompts)
             if n is not None and n < 1:
                 raise EquiLMError(f"n is the number of samples for each prompt, got {n}: expected at least 1.")
-            rows = [self._draw(prompt, random) for prompt in prompts for _ in range(1 if n is None else n)]
+            rows = [self._draw(prompt, random) for prompt in prompts for _ in range(best_of * (1 if n is None else n))]
 
             def back(continuations: Sequence[str]) -> Any:
                 _check_count(continuations, len(rows))
@@ -118,7 +135,15 @@ class TextSymmetrizer:
                     for row, continuation in zip(rows, continuations, strict=True)
                 ]
                 elements = [row.element for row in rows]
-                return (_split(texts, n), _split(elements, n)) if return_elements else _split(texts, n)
+
+                def choose(scores: Sequence[float]) -> Any:
+                    kept = choose_best(scores, best_of, random)
+                    best, drawn = [texts[place] for place in kept], [elements[place] for place in kept]
+                    return (_split(best, n), _split(drawn, n)) if return_elements else _split(best, n)
+
+                alike: Any = [0.0] * len(rows)
+                pairs = [(row.prompt, text) for row, text in zip(rows, texts, strict=True)]
+                return _then(alike if judge is None else judge(pairs), choose)
 
             return _then(generate([row.sent for row in rows], *args, **kwargs), back)
 
@@ -173,6 +198,46 @@ class TextSymmetrizer:
         asked, answers = map(list, zip(*pairs.values(), strict=True)) if pairs else ([], [])
         return _then(score(asked, answers), average)
 
+    def invariant(
+        self,
+        score: Callable[..., Any],
+        *,
+        mode: Mode = "orbit",
+        act: Callable[[Any, int], Any] | None = None,
+    ) -> InvariantScore:
+        """A scorer of texts made invariant: f(gx) = f(x) for every g, exactly.
+
+        Args:
+            score: takes a list of texts, of tuples of texts, of chats or of dicts of texts, and returns one score for
+                each: a number, an array, a dict of them, or a pipeline's labels (with ``top_k=None``). May be
+                ``async`` and take further arguments.
+            mode: "orbit", the mean over all swaps of a text; "sample", the score of one swap, drawn uniformly: the
+                same in expectation, at the price of the plain scorer.
+            act: how an element g acts on an item, ``act(item, g)``. None: on every text in it.
+
+        Returns:
+            A function of the same arguments; see `InvariantScore`. `equilm.text` has ready-made ones for
+            pipelines, sentence-transformers, reward functions and embedding servers.
+
+        Example:
+            >>> def length(texts):
+            ...     return [len(text) for text in texts]
+            >>> TextSymmetrizer("gender").invariant(length)(["A man.", "A woman.", "A dog."])
+            [7.0, 7.0, 6.0]
+        """
+        return InvariantScore(score, self.action.group, act or partial(act_on_item, self.action), mode, self._random)
+
+    def _invariant_pairs(self, score: Callable[..., Any], continues: bool | None) -> InvariantScore:
+        def act(pair: tuple[Prompt, str], g: int) -> tuple[Any, str]:
+            prompt, continuation = pair
+            before = text_before(prompt, continues)
+            return self._act(prompt, g), self.action.act_on_continuation(before, continuation, g)
+
+        def score_pairs(pairs: Sequence[tuple[Prompt, str]]) -> Any:
+            return score([prompt for prompt, _ in pairs], [continuation for _, continuation in pairs])
+
+        return self.invariant(score_pairs, act=act)
+
     def _act(self, prompt: Prompt, g: int) -> Any:
         return map_texts(prompt, lambda text: self.action.act(text, g))
 
@@ -189,8 +254,9 @@ def _then(result: _In | Awaitable[_In], change: Callable[[_In], _Out]) -> Any:
     if not inspect.isawaitable(result):
         return change(result)
 
-    async def wait() -> _Out:
-        return change(await result)
+    async def wait() -> Any:
+        changed = change(await result)
+        return await changed if inspect.isawaitable(changed) else changed
 
     return wait()
 

@@ -1,8 +1,8 @@
-"""Base models: what they make of images, which layer makes their logits, and how to build them from a configuration."""
+"""Base models: their features, the layer that makes their logits, and how to build them from a configuration."""
 
 import copy
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import torch
 import transformers
@@ -13,14 +13,21 @@ from transformers.utils.generic import ModelOutput
 from ..errors import EquiLMError
 from .configuration_vision import BackboneClass, EquiImageConfig
 
+# What each auto class builds, by the type of the configuration; the first that fits is taken.
+_MODELS: dict[BackboneClass, Any] = {
+    "AutoModelForImageClassification": transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    "AutoModel": transformers.MODEL_MAPPING,
+    "AutoBackbone": transformers.MODEL_FOR_BACKBONE_MAPPING,
+}
+
 
 def select_features(output: Any, images: Tensor, config: PreTrainedConfig | None) -> Tensor:
-    """The one tensor in a base model's output that is equi-tuned: its logits, else its last feature maps.
+    """The tensor in a base model's output that is equi-tuned: its logits, or else its last feature maps.
 
     Args:
         output: what the base model returned for ``images``.
         images: shape ``(n, C, H, W)``.
-        config: the base model's configuration, where it is one of transformers.
+        config: the base model's configuration, if it is a model of transformers.
 
     Returns:
         Shape ``(n, D)`` or ``(n, C, H', W')``.
@@ -49,7 +56,7 @@ def select_features(output: Any, images: Tensor, config: PreTrainedConfig | None
 
 
 def _token_maps(tokens: Tensor, images: Tensor, config: PreTrainedConfig) -> Tensor:
-    """The patches of a vision transformer on their grid: from ``(n, T, D)`` to ``(n, D, H', W')``.
+    """The patches of a vision transformer arranged on their grid: from ``(n, T, D)`` to ``(n, D, H', W')``.
 
     Class and register tokens come first and are left out.
     """
@@ -64,11 +71,11 @@ def _token_maps(tokens: Tensor, images: Tensor, config: PreTrainedConfig) -> Ten
 
 @dataclass(frozen=True)
 class Probe:
-    """What a base model makes of one image.
+    """The features that a base model makes of one image.
 
     Args:
-        shape: of its features, without the batch.
-        own_head: the name of the linear layer whose output they are, if there is one.
+        shape: the shape of the features, without the batch.
+        own_head: the name of the linear layer that returns them, if there is one.
     """
 
     shape: tuple[int, ...]
@@ -76,7 +83,7 @@ class Probe:
 
 
 def probe(backbone: nn.Module, num_channels: int, image_size: int) -> Probe:
-    """Run the base model on one random image, in evaluation mode, and look at what comes out."""
+    """Run the base model on one random image, in evaluation mode, and look at its output."""
     made: list[tuple[str, Tensor, int]] = []
     hooks = [
         # The version tells apart the layer's output and what an in-place ReLU made of it.
@@ -106,11 +113,10 @@ def base_config(backbone: nn.Module) -> PreTrainedConfig | None:
 
 
 def backbone_class(backbone: nn.Module) -> BackboneClass | None:
-    """The auto class of transformers that builds a model of this very type; None if there is none."""
+    """The auto class of transformers that builds a model of exactly this type; None if there is none."""
     if not isinstance(backbone, PreTrainedModel):
         return None
-    for name in get_args(BackboneClass):
-        mapping = getattr(transformers, name)._model_mapping
+    for name, mapping in _MODELS.items():
         if type(backbone.config) in mapping:
             found = mapping[type(backbone.config)]
             if type(backbone) in (found if isinstance(found, tuple) else (found,)):
@@ -122,7 +128,7 @@ def build_backbone(config: EquiImageConfig) -> nn.Module:
     """A base model without weights, from its configuration.
 
     Raises:
-        EquiLMError: if it is of no type that transformers builds.
+        EquiLMError: if transformers cannot build a model of this type.
     """
     if config.backbone_class is None or config.backbone_config is None:
         raise EquiLMError(
@@ -134,13 +140,13 @@ def build_backbone(config: EquiImageConfig) -> nn.Module:
 
 
 def without_head(model: PreTrainedModel) -> PreTrainedModel:
-    """The model inside an image classifier of transformers; other models as they are."""
+    """The model inside an image classifier of transformers; any other model unchanged."""
     inside = model.base_model if backbone_class(model) == "AutoModelForImageClassification" else model
     return cast(PreTrainedModel, inside)
 
 
 def fit_own_head(backbone: nn.Module, config: EquiImageConfig) -> nn.Module:
-    """The base model with the head that the configuration asks for: its own, a new linear layer there, or none.
+    """The base model with the head that the configuration asks for: its own, a new linear layer in its place, or none.
 
     Returns:
         The module itself, or a changed copy of it.

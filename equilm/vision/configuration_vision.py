@@ -1,4 +1,4 @@
-"""The configuration of an equi-tuned image classifier: the base model's, the group, the features and the head."""
+"""The configuration of an equi-tuned image classifier: its base model, group, features and head."""
 
 from typing import Any, Literal, get_args
 
@@ -20,21 +20,22 @@ class EquiImageConfig(PreTrainedConfig):
 
     Args:
         backbone_config: the base model's configuration, or a dict of it; None for a module that transformers has no
-            configuration for, which the caller then gives to ``from_pretrained`` as ``backbone=``.
+            configuration for; pass it to ``from_pretrained`` as ``backbone=``.
         backbone_class: the auto class of transformers that builds the base model from ``backbone_config``.
         group: ``"c4"``, the quarter turns, or ``"d4"``, quarter turns and flips.
         features: ``"scalar"``: the mean of the inverse-transformed features; ``"regular"``: their stack.
         head: ``"own"``: the base model's; ``"invariant"`` or ``"equivariant"``: a new one, see `equilm.vision.heads`.
-        own_head: the name of the linear layer in the base model that makes its logits, where it has one. A head of
-            another kind takes this layer off, another number of labels replaces it.
-        feature_shape: what the base model makes of one image: ``(channels,)``, or ``(channels, size, size)``.
-        freeze_backbone: whether all but the head stays as it is in training, batch norm's statistics included.
-        image_size: height and width of the images that ``feature_shape`` belongs to, in pixels.
-        num_channels: of the images.
+        own_head: the name of the linear layer that makes the base model's logits, if there is one. A head of another
+            kind removes this layer; another number of labels replaces it.
+        feature_shape: the shape of the base model's features of one image: ``(channels,)``, or ``(channels, size,
+            size)``.
+        freeze_backbone: whether training changes only the head, so that batch norm's statistics are frozen too.
+        image_size: height and width, in pixels, of the images that ``feature_shape`` belongs to.
+        num_channels: the number of channels of the images.
 
     Raises:
         EquiLMError: for an unknown group, kind of features, head or auto class, and for an equivariant head on
-            features that are no maps.
+            features that are not maps.
     """
 
     model_type = "equilm_image"
@@ -76,11 +77,11 @@ class EquiImageConfig(PreTrainedConfig):
 
     @property
     def symmetry(self) -> Group:
-        """The group itself."""
+        """The group as an object."""
         return CyclicGroup(4) if self.group == "c4" else DihedralGroup(4)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise an `EquiLMError` for a value that is none of the choices."""
+    """Raise an `EquiLMError` for a value that is not among the choices."""
     if value not in choices:
         raise EquiLMError(f"{name}={value!r} is unknown: expected one of {', '.join(choices)}.")

@@ -12,19 +12,20 @@ from ..errors import EquiLMError
 def shared_weights(
     input_action: Action, input_shape: tuple[int, ...], output_action: Action, output_shape: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Which weights and which biases of a fully connected layer must be equal for it to be equivariant.
+    """Which weights and biases of a fully connected layer must be equal to make it equivariant.
 
     W is equivariant if W[o, i] = W[g·o, g·i] for all g, so there is one weight for each orbit of the group on pairs of
     an output and an input, and one bias for each orbit on outputs (Ravanbakhsh et al., 2017).
 
     Args:
-        input_action: how the group acts on an input; it moves entries and leaves their values alone.
+        input_action: how the group acts on an input; it moves entries and does not change their values.
         input_shape: the shape of one input.
         output_action: how the same group acts on an output.
         output_shape: the shape of one output.
 
     Returns:
-        The number of the orbit of each pair, int64, shape ``(outputs, inputs)``, and of each output, ``(outputs,)``.
+        For each pair the number of its orbit, int64, shape ``(outputs, inputs)``, and the same for each output, shape
+        ``(outputs,)``.
     """
     inputs, outputs = math.prod(input_shape), math.prod(output_shape)
     pairs, singles = [], []
@@ -42,7 +43,7 @@ def shared_weights(
 class GroupLinear(nn.Module):
     """A linear layer with h·(W x + b) = W(h·x) + b for every h: the paper's custom equivariant layer.
 
-    Leading dimensions, such as batch and channels, are left alone: the channels share one layer.
+    Leading dimensions, such as batch and channels, are independent: all channels share one layer.
 
     Args:
         input_action: how the group acts on the last dimensions of the input.
@@ -52,7 +53,7 @@ class GroupLinear(nn.Module):
         output_shape: the shape of these.
 
     Raises:
-        EquiLMError: if the two actions are of different groups.
+        EquiLMError: if the two actions have different groups.
 
     Example:
         >>> from equilm.actions import PixelAction
@@ -75,7 +76,7 @@ class GroupLinear(nn.Module):
         super().__init__()
         if input_action.group != output_action.group:
             raise EquiLMError(
-                f"Both actions need one group: the input is acted on by {input_action.group}, the output by "
+                f"Both actions need the same group: the input is acted on by {input_action.group}, the output by "
                 f"{output_action.group}."
             )
         self.input_action, self.input_shape = input_action, input_shape
@@ -89,11 +90,11 @@ class GroupLinear(nn.Module):
         self.reset_parameters()
 
     def orbits(self) -> tuple[Tensor, Tensor]:
-        """See `shared_weights`."""
+        """The numbers of the orbits of weights and biases, see `shared_weights`."""
         return shared_weights(self.input_action, self.input_shape, self.output_action, self.output_shape)
 
     def reset_parameters(self) -> None:
-        """Draw the parameters uniformly between ∓ 1/√inputs, as a fully connected layer has them."""
+        """Draw the parameters uniformly between ∓ 1/√inputs, like those of a fully connected layer."""
         bound = 1 / math.sqrt(math.prod(self.input_shape))
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)

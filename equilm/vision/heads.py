@@ -7,13 +7,13 @@ from .group_linear import GroupLinear
 
 
 class InvariantHead(nn.Module):
-    """Pools the features to something no element of the group moves, then one linear layer.
+    """Pools the features to something fixed by the group, followed by one linear layer.
 
-    Pixels are averaged. Of regular features the maximum over the group is taken: under their mean they would be the
+    Pixels are averaged. For regular features the head takes the maximum over the group; their mean would just give the
     scalar features again.
 
     Args:
-        channels: of the features.
+        channels: the number of channels of the features.
         num_labels: the number of labels.
         stacked: whether the features are regular.
     """
@@ -31,15 +31,15 @@ class InvariantHead(nn.Module):
 
 
 class EquivariantHead(nn.Module):
-    """The paper's custom equivariant layer (section 5.1): weights shared over pairs of pixels, alike in all channels.
+    """The paper's custom equivariant layer (section 5.1): weights shared over pairs of pixels, equal in all channels.
 
-    An equivariant layer from maps to maps, ELU, an invariant layer from maps to one number for each channel, and a
-    linear layer from channels to labels. On regular features the pairs are of (element, pixel).
+    It is an equivariant layer from maps to maps, ELU, an invariant layer from maps to one number for each channel, and
+    a linear layer from channels to labels. For regular features, weights are shared over pairs of (element, pixel).
 
     Args:
         action: how the group acts on one channel of the features.
-        shape: of one channel: ``(size, size)``, or ``(|G|, size, size)`` for regular features.
-        channels: of the features.
+        shape: the shape of one channel: ``(size, size)``, or ``(|G|, size, size)`` for regular features.
+        channels: the number of channels of the features.
         num_labels: the number of labels.
     """
 

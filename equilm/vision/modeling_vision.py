@@ -16,20 +16,20 @@ from .backbones import base_config, build_backbone, fit_own_head, select_feature
 from .configuration_vision import EquiImageConfig, Features, Head, ImageGroup
 from .group_linear import GroupLinear
 from .heads import EquivariantHead, InvariantHead
-from .planning import plan
+from .wrapping import config_and_backbone
 
 
 class EquiForImageClassification(PreTrainedModel):
     """An image classifier whose logits are the same for an image and all its quarter turns (and flips, for d4).
 
-    The base model runs on all g·x in one batch, so batch norm in training mode takes its statistics over all copies,
-    and dropout draws for each copy. `equilm.symmetrize` takes the copies back: in evaluation mode the features are
-    equivariant and the logits invariant up to rounding, with any weights. Build it with `from_base`.
+    The base model runs on all g·x in one batch. So in training mode, batch norm computes its statistics over all
+    copies, and dropout draws separately for each copy. The outputs are then transformed back: in evaluation mode the
+    features are equivariant and the logits invariant, up to rounding and for any weights. Build it with `from_base`.
 
     Args:
         config: an `EquiImageConfig`.
-        backbone: the base model; None builds one from the config. It is shared, not copied, unless its last layer is
-            changed.
+        backbone: the base model, which is shared, not copied, unless its last layer is changed. None builds one from
+            the config.
     """
 
     config_class = EquiImageConfig
@@ -78,7 +78,7 @@ class EquiForImageClassification(PreTrainedModel):
                 self.backbone.get_submodule(self.config.own_head).requires_grad_(True)
 
     def _init_weights(self, module: nn.Module) -> None:
-        # Of what `backbone` was not given with. Its own classes' weights are drawn by transformers' own models.
+        # Called for modules that did not come initialized with `backbone`. Models of transformers initialize their own.
         if isinstance(module, nn.Linear | GroupLinear):
             module.reset_parameters()
         if isinstance(module, GroupLinear):  # from_pretrained leaves non-persistent buffers empty
@@ -98,7 +98,7 @@ class EquiForImageClassification(PreTrainedModel):
         num_channels: int | None = None,
         **from_pretrained_kwargs: Any,
     ) -> "EquiForImageClassification":
-        """Equi-tune an image classifier, or features with a new head; train the result, or use it as it is.
+        """Equi-tune an image classifier, or a feature extractor with a new head. Use the result directly or train it.
 
         Args:
             backbone: a model of transformers, timm or torchvision, or any module from images ``(B, C, H, W)`` to
@@ -107,13 +107,13 @@ class EquiForImageClassification(PreTrainedModel):
             group: ``"c4"``, quarter turns, or ``"d4"``, quarter turns and flips.
             features: ``"scalar"``: the mean of the inverse-transformed features (paper, eq. 3); ``"regular"``: their
                 stack (appendix H), whose maximum over the group the invariant head reads.
-            num_labels: None keeps the base's own head. So does the number of labels it has; for another number, its
-                last linear layer is replaced by a new one, in a copy. Features need a number.
+            num_labels: None, or the number of labels that the base has, keeps its own head. For another number, its
+                last linear layer is replaced by a new one, in a copy. A base without a head needs a number.
             head: ``"own"``, ``"invariant"`` or ``"equivariant"`` (see `equilm.vision.heads`); None takes the base's own
-                where it has one. The other two take the features before a classifier's head.
-            freeze_backbone: train the head alone. In training mode the rest then stays in evaluation mode.
-            image_size: height and width of the images, in pixels; None: those of the base's configuration, else 224.
-            num_channels: of the images; None: those of the base's configuration, else 3.
+                head if it has one. The other two heads use the features before a classifier's head.
+            freeze_backbone: train only the head. The rest then stays in evaluation mode during training.
+            image_size: height and width of the images, in pixels; None: from the base's configuration, else 224.
+            num_channels: the number of channels of the images; None: from the base's configuration, else 3.
             from_pretrained_kwargs: given to ``from_pretrained`` when the base is loaded by name.
 
         Returns:
@@ -135,7 +135,9 @@ class EquiForImageClassification(PreTrainedModel):
             base: nn.Module = AutoModelForImageClassification.from_pretrained(backbone, **from_pretrained_kwargs)
         else:
             base = backbone
-        config, base = plan(base, group, features, num_labels, head, freeze_backbone, image_size, num_channels)
+        config, base = config_and_backbone(
+            base, group, features, num_labels, head, freeze_backbone, image_size, num_channels
+        )
         model = cls(config, base).eval()
         if model.head is not None:
             weight = next(base.parameters(), torch.empty(0))
@@ -151,12 +153,12 @@ class EquiForImageClassification(PreTrainedModel):
         Args:
             pretrained_model_name_or_path: a folder or a Hub id.
             args: as in transformers.
-            backbone: the module that was given to `from_base`, built anew, where transformers cannot build it; it
-                takes the saved weights.
+            backbone: for a base that transformers cannot build: the same module as was given to `from_base`, which
+                gets the saved weights.
             kwargs: as in transformers.
 
         Raises:
-            EquiLMError: if a module is needed and none is given, or if the weights are not those of the given one.
+            EquiLMError: if a module is needed and not given, or if the saved weights do not fit it.
         """
         wants_info = kwargs.pop("output_loading_info", False)
         kept: dict[str, Tensor] = {}
@@ -185,16 +187,16 @@ class EquiForImageClassification(PreTrainedModel):
         return self
 
     def extract_features(self, pixel_values: Tensor, **kwargs: Any) -> Tensor:
-        """The equivariant features that the head sees; with the base's own head, the logits.
+        """The equivariant features that the head gets; with the base's own head, the logits.
 
         Args:
             pixel_values: images, shape ``(B, C, H, W)`` with H = W.
             kwargs: given to the base model.
 
         Returns:
-            Scalar features have the shape ``(B, D)`` or ``(B, C', H', W')``, on which the group acts trivially or by
-            `equilm.actions.PixelAction`; regular ones have |G| as dimension 1 besides, on which it acts by
-            `equilm.actions.RegularAction` with ``dim=1``.
+            Scalar features have the shape ``(B, D)``, on which the group acts trivially, or ``(B, C', H', W')``, on
+            which it acts by `equilm.actions.PixelAction`. Regular features have |G| as an additional dimension 1, and
+            the group acts by `equilm.actions.RegularAction` with ``dim=1``.
 
         Raises:
             EquiLMError: for images that are not square or not a batch.
@@ -214,7 +216,7 @@ class EquiForImageClassification(PreTrainedModel):
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs: Any) -> ImageClassifierOutput:
-        """Logits, and the loss where labels are given.
+        """The logits, and the loss if labels are given.
 
         Args:
             pixel_values: images, shape ``(B, C, H, W)`` with H = W.

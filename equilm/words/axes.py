@@ -10,11 +10,28 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from .._factors import Factors
 from ..errors import EquiLMError
+from ..groups import Factors
 from . import axis_checks as checks
 
-BUILT_IN_AXES = ("gender", "race", "race3", "orientation")
+BUILT_IN_AXES = (
+    "gender",
+    "race",
+    "race3",
+    "race4",
+    "orientation",
+    "religion",
+    "age",
+    "nationality",
+    "disability",
+    "body",
+    "status",
+    "names",
+    "gender-paper",
+    "gender-paper-without-his",
+    "race-paper",
+    "orientation-paper",
+)
 _KEYS = ("$schema", "name", "axes", "words", "modifiers", "before", "general_words", "notes")
 
 

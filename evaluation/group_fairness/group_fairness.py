@@ -7,7 +7,8 @@ import datasets
 import evaluate
 
 from equilm import EquiLMError
-from equilm.metrics import CITATION, group_fairness, resolve_model
+from equilm.loading import resolve_model
+from equilm.metrics import CITATION, check_text_lists, group_fairness
 
 _DESCRIPTION = """\
 Group-theoretic fairness: by how much a generator of texts misses P(gY|gX) = P(Y|X), where g swaps the words of
@@ -54,7 +55,13 @@ class GroupFairness(evaluate.Metric):  # type: ignore[misc]
         """As documented for the module: prompts or data, or prompts added before."""
         if prompts is not None and data is not None:
             raise EquiLMError("prompts and data are given, but they are names of one input: pass one of them.")
+        check_text_lists(prompts=prompts, data=data)
         return super().compute(prompts=data if prompts is None else prompts, **kwargs)
+
+    def add_batch(self, **inputs: Any) -> None:
+        """A list of prompts to be measured later."""
+        check_text_lists(**inputs)
+        super().add_batch(**inputs)
 
     def _compute(
         self,

@@ -7,7 +7,8 @@ import datasets
 import evaluate
 
 from equilm import EquiLMError
-from equilm.metrics import CITATION, load_wikitext, perplexity, resolve_model
+from equilm.loading import resolve_model
+from equilm.metrics import CITATION, check_text_lists, load_wikitext, perplexity
 
 _DESCRIPTION = """\
 Perplexity of a causal language model on a text: exp of the mean negative log-likelihood of its tokens, words and bytes,
@@ -59,9 +60,15 @@ class Perplexity(evaluate.Metric):  # type: ignore[misc]
         given = [name for name, value in inputs.items() if value is not None]
         if len(given) > 1:
             raise EquiLMError(f"{' and '.join(given)} are given, but they are names of one input: pass one of them.")
+        check_text_lists(predictions=predictions, data=data)
         if dataset is not None:
             predictions = [load_wikitext(dataset)]
         return super().compute(predictions=data if predictions is None else predictions, **kwargs)
+
+    def add_batch(self, **inputs: Any) -> None:
+        """A list of predictions to be measured later."""
+        check_text_lists(**inputs)
+        super().add_batch(**inputs)
 
     def _compute(
         self,

@@ -8,7 +8,7 @@ import evaluate
 import numpy as np
 
 from equilm import EquiLMError
-from equilm.metrics import LABELS, RegardClassifier, load_classifier, mask_group, regard
+from equilm.metrics import LABELS, RegardClassifier, check_text_lists, load_classifier, mask_group, regard
 
 CONFIGS = {"default": ("data",), "compare": ("data", "references"), "groups": ("data", "groups")}
 AGGREGATIONS = {"average": ("average", np.mean), "maximum": ("max", np.max)}
@@ -70,6 +70,11 @@ class Regard(evaluate.Measurement):  # type: ignore[misc]
 
     def _download_and_prepare(self, dl_manager: Any) -> None:
         self._loaded: dict[str | None, RegardClassifier] = {}  # by name, once for this module: the first use loads
+
+    def add_batch(self, **inputs: Any) -> None:
+        """Lists of texts, and of their groups, to be measured later."""
+        check_text_lists(**inputs)
+        super().add_batch(**inputs)
 
     def _scorer(self, classifier: Any) -> RegardClassifier:
         if classifier is not None and not isinstance(classifier, str):

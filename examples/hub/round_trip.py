@@ -21,7 +21,7 @@ from loopback_hub import serve
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from equilm.cli.push import load_wrapped
+from equilm.loading import load_wrapped
 
 PROMPT = "The man worked as a king, and his brother as"
 READER = """

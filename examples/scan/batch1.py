@@ -13,9 +13,17 @@ from collections.abc import Iterator
 
 import torch
 from datasets import Dataset
+from recipes import PRETRAINING
 
-from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanPreTrainedModel, ScanSeq2Seq, collate, load_split
-from equilm.scan.training import PRETRAINING, LengthSampler
+from equilm.scan import (
+    EquiScanSeq2Seq,
+    GroupScanSeq2Seq,
+    LengthSampler,
+    ScanPreTrainedModel,
+    ScanSeq2Seq,
+    collate,
+    load_split,
+)
 
 
 def batches(pairs: Dataset, batch_size: int) -> Iterator[list[dict[str, str]]]:

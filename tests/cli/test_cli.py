@@ -31,7 +31,8 @@ def test_generate(capsys: pytest.CaptureFixture[str], folder: str) -> None:
     arguments = ("generate", "The man worked as", "The king had", "--model", folder, "--max-new-tokens", "5")
     lines = run(capsys, *arguments).splitlines()
     assert lines[0].startswith("The man worked as") and len(lines[0]) > len("The man worked as")
-    assert run(capsys, *arguments, "--sample", "--seed", "3") == run(capsys, *arguments, "--sample", "--seed", "3")
+    third, again, fourth = (run(capsys, *arguments, "--sample", "--seed", seed) for seed in "334")
+    assert third == again != fourth
     report = run(capsys, *arguments, "--report", "--axis", "gender", "--axis", "race3")
     assert report.startswith("EquiLM is on") and "order 6" in report
     assert "R-EquiLM is on" in run(capsys, *arguments, "--report", "--relaxed")

@@ -114,3 +114,4 @@ def test_what_does_not_exist_is_seen() -> None:
 def test_all_kinds_of_commands_are_found() -> None:
     found = {os.path.basename(words[0]) for _, words in CASES}  # noqa: PTH119 - a program, not a path
     assert found >= set(PROGRAMS)
+    assert {"equilm audit", "make docs"} <= {code for page in PAGES for code in inline_code(page)}

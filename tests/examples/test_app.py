@@ -138,7 +138,9 @@ def test_three_groups_have_three_columns_and_bars(page: Page) -> None:
     assert prompts == [f"The {group} person was known for" for group in ("Black", "White", "Asian")]
     check_fair(page, "race3")
     for which in ("plain", "fair"):
-        for row in page.locator(f"#eq-{which}-bars tr").all():
+        rows = page.locator(f"#eq-{which}-bars tr").all()
+        assert rows
+        for row in rows:
             assert row.locator(".eq-group").all_inner_texts() == ["Black", "White", "Asian"]
             shares = row.locator(".eq-percent").all_inner_texts()
             assert (len(set(shares)) == 1) == (which == "fair")
@@ -202,6 +204,7 @@ def test_the_packaged_model(browser: BrowserContext) -> None:
         write(page, page.locator("#length").get_by_role("spinbutton"), "10")
         choose(page, "decoder", "greedy")
         compare(page, "The man said that his wife knew that")
-        assert all(len(text.split()) <= 10 for text in texts(page, "fair"))
+        written = texts(page, "fair")
+        assert len(written) == 2 and all(len(text.split()) <= 10 for text in written)
         check_fair(page, "gender")
         page.close()

@@ -113,6 +113,33 @@ def test_refuses_what_it_cannot_measure(model: PreTrainedModel) -> None:
                 load(name).compute(**{inputs: TEXTS}, **models)
 
 
+@pytest.mark.parametrize(
+    ("name", "config", "inputs"),
+    [
+        ("perplexity", None, "predictions"),
+        ("perplexity", None, "data"),
+        ("group_fairness", None, "prompts"),
+        ("group_fairness", None, "data"),
+        ("regard", None, "data"),
+        ("regard", "compare", "references"),
+        ("regard", "groups", "groups"),
+    ],
+)
+def test_a_text_is_not_taken_for_a_list_of_letters(name: str, config: str | None, inputs: str) -> None:
+    others = {"references": {"data": TEXTS}, "groups": {"data": TEXTS}}.get(inputs, {})
+    for given, message in (
+        ("The man", "got 'The man'. Put a single text into a list"),
+        ([], r"got \[\]"),
+        (["The man", 3], r"item 1 is 3 \(int\), not a text"),
+    ):
+        module = evaluate.load(str(ROOT / "evaluation" / name), config)
+        with pytest.raises(EquiLMError, match=f"{inputs} must be a list of at least one text, .*{message}"):
+            module.compute(**others, **{inputs: given})
+    if inputs in module.features:
+        with pytest.raises(EquiLMError, match=f"{inputs} must be a list of at least one text, got 'The man'"):
+            module.add_batch(**others, **{inputs: "The man"})
+
+
 @pytest.mark.parametrize("code", examples())
 def test_the_cards_examples_run(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)

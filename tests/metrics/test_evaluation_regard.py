@@ -14,7 +14,7 @@ from huggingface_hub import metadata_load
 
 from equilm import EquiLMError
 from equilm.metrics.regard import regard
-from equilm.metrics.regard_classifier import load_classifier
+from equilm.metrics.regard_loading import load_classifier
 from equilm.metrics.regard_packaged import ENCODER_PACKAGE
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from word_models import word_model, word_tokenizer
 
 from equilm import EquiLMError, EquiLMForCausalLM
 from equilm.metrics import shared_rows
-from equilm.metrics.perplexity import measure, perplexities, perplexity, token_nlls
+from equilm.metrics.perplexity import measure_perplexities, perplexities, perplexity, token_nlls
 
 TEXT = "The man was late because he had a job. The nurse is known for kind works and is a woman. A Black person " * 3
 
@@ -129,15 +129,15 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     file = tmp_path / "blocks.jsonl"
     pair = {name: models[name] for name in ("plain", "gender")}
-    measure(pair, tokenizer, TEXT, block_size=12, blocks=2, file=file, progress=False)
-    resumed = measure(pair, tokenizer, TEXT, block_size=12, file=file, progress=False)
+    measure_perplexities(pair, tokenizer, TEXT, block_size=12, blocks=2, file=file, progress=False)
+    resumed = measure_perplexities(pair, tokenizer, TEXT, block_size=12, file=file, progress=False)
     assert resumed.resumed
     whole = perplexities(pair, tokenizer, TEXT, block_size=12, progress=False)
     for name, result in resumed.compute().items():
         assert result.nll == pytest.approx(whole[name].nll, rel=1e-12)
     other = {"plain": models["plain"], "gender": word_model(tokenizer, padding=9)}
     with pytest.raises(EquiLMError, match=r"blocks.jsonl is of other models: .* for 'gender'"):
-        measure(other, tokenizer, TEXT, block_size=12, file=file, progress=False)
+        measure_perplexities(other, tokenizer, TEXT, block_size=12, file=file, progress=False)
 
 
 def test_half_precision_is_scored_in_float32() -> None:

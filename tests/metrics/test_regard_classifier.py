@@ -18,8 +18,9 @@ from small_tokenizers import uncased
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerBase, pipeline
 
 from equilm import EquiLMError, EquiLMWarning
-from equilm.metrics import regard_classifier, regard_packaged
-from equilm.metrics.regard_classifier import LABELS, ModelClassifier, RegardClassifier, load_classifier
+from equilm.metrics import regard_loading, regard_packaged
+from equilm.metrics.regard_classifier import LABELS, ModelClassifier, RegardClassifier
+from equilm.metrics.regard_loading import load_classifier
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "regard"
 needs_encoder = pytest.mark.skipif(
@@ -195,7 +196,7 @@ def test_where_nothing_answers_the_packaged_classifier_stands_in(tmp_path: Path)
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
     script = (
-        "import warnings; from equilm.metrics.regard_classifier import load_classifier\n"
+        "import warnings; from equilm.metrics.regard_loading import load_classifier\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always'); name = load_classifier().name\n"
         "print(name, [str(w.message) for w in caught if w.category.__name__ == 'EquiLMWarning'])"
@@ -214,7 +215,7 @@ def test_only_an_unreachable_hub_is_stood_in_for(monkeypatch: pytest.MonkeyPatch
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(regard_classifier, "hf_hub_download", full)
+    monkeypatch.setattr(regard_loading, "hf_hub_download", full)
     with pytest.raises(OSError, match="No space left"):
         load_classifier()
 

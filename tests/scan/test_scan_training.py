@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from recipes import EQUI_TUNING
 from transformers import TrainerCallback
 
 from equilm import EquiLMError
 from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanSeq2Seq, all_commands, interpret, load_split
 from equilm.scan.modeling_scan import ScanPreTrainedModel
 from equilm.scan.tokens import collate
-from equilm.scan.training import EQUI_TUNING, LengthSampler, Recipe, fit, validation_split
+from equilm.scan.training import LengthSampler, Recipe, fit, validation_split
 
 QUIET: dict[str, Any] = {"disable_tqdm": True, "logging_strategy": "no"}
 RECIPE = Recipe(sentences=800, batch_size=20, learning_rate=2e-2, evaluations=4)

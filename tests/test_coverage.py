@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_tokenizers import byte_level
+from small_tokenizers import byte_level, uncased
 from transformers import AutoModelForCausalLM
 from word_models import word_model, word_tokenizer
 
 from equilm import EquiLMError, EquiLMForCausalLM
+from equilm._coverage import Coverage, check_tokenizer
 
 Config = dict[str, Any]
 
@@ -33,6 +36,12 @@ def other_partner(config: Config) -> None:
     first, *others = mapped_rows(config)
     one, two = first["token_ids"], next(row for row in others if row["entry"] != first["entry"])["token_ids"]
     one[1], two[1] = two[1], one[1]  # still a permutation: one word is swapped with the partner of another
+
+
+def other_partner_of_the_same_list(config: Config) -> None:
+    first, second = next((a, b) for a, b in pairwise(mapped_rows(config)) if a["entry"] == b["entry"])
+    one, two = first["token_ids"], second["token_ids"]
+    one[1], two[1] = two[1], one[1]  # " female" becomes the partner of " Male", " Female" that of " male"
 
 
 def other_general_words(config: Config) -> None:
@@ -85,13 +94,14 @@ def consistent_lie(config: Config) -> None:
     ("tamper", "message"),
     [
         (other_partner, "does not match the model's table"),
+        (other_partner_of_the_same_list, "' Woman', where 'woman' was mapped"),
         (other_general_words, "contradict"),
         (first_of_several, "contradict"),
         (fewer_lists, "Axis 'race3' and its coverage differ"),
         (an_axis_more, "stands in two places"),
         (foreign_rows, "Axis 'race3' and its coverage differ"),
         (words_for_show, "Axis 'gender' and its coverage differ"),
-        (forms_for_show, "shows 'rich/poor' as a form of 'male/female'"),
+        (forms_for_show, "shows 'rich/poor' as a form of 'man/woman'"),
         (no_permutation, "stands in two places"),
         (malformed, "malformed"),
         (consistent_lie, "does not match the model's table: token 60"),
@@ -117,6 +127,15 @@ def test_another_tokenizer_beside_the_model_is_refused(saved: Path, tmp_path: Pa
     byte_level([" man", " woman"], eos_token="<end>", pad_token="<pad>").save_pretrained(tmp_path)
     with pytest.raises(EquiLMError, match="does not match the model's table"):
         AutoModelForCausalLM.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("word", ["man", "Man"])
+def test_case_does_not_count_where_the_tokenizer_reads_none(word: str) -> None:
+    tokenizer = uncased(["man", "woman"])
+    row = Coverage("gender", ("man", "woman"), (word, "woman"), "lower", ((2,), (3,)), True)
+    check_tokenizer("uncased", tokenizer.decode, tokenizer.encode, [row])
+    with pytest.raises(EquiLMError, match="token 2 is 'man', where 'woman' was mapped"):
+        check_tokenizer("uncased", tokenizer.decode, tokenizer.encode, [replace(row, words=("woman", "man"))])
 
 
 def test_an_untouched_one_loads_also_without_a_tokenizer(saved: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What an equi-tuned classifier is made of: which part of the base model, and which head, for what the user asks."""
+"""From the arguments of `from_base` to what is built: the part of the base to wrap, the head, the configuration."""
 
 import copy
 from typing import Any, cast, get_args
@@ -12,7 +12,7 @@ from .backbones import Probe, backbone_class, base_config, probe, without_head
 from .configuration_vision import EquiImageConfig, Features, Head, ImageGroup, check_choice
 
 
-def plan(
+def config_and_backbone(
     base: nn.Module,
     group: ImageGroup,
     features: Features,

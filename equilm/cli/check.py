@@ -1,0 +1,95 @@
+"""`equilm check`: the gate for CI. Exit code 0, the model passes; 1, it does not; 2, that could not be told."""
+
+import argparse
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from ..configuration_equilm import EquiLMConfig
+from ..errors import EquiLMError
+from ..metrics.gate import GateResult, Thresholds, check_prompts
+from ..modeling_equilm import EquiLMForCausalLM
+from ..words import DemographicAxis
+from .models import load_model, load_wrapped_on
+from .parser import read_prompts
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out `equilm check`; returns the exit code.
+
+    Raises:
+        EquiLMError: if nothing can be told: no prompts, axes for a model that has its own, a model that does not load.
+    """
+    prompts = read_prompts(arguments)
+    thresholds = Thresholds(gap=arguments.max_gap, parity=arguments.max_parity, coverage=arguments.min_coverage)
+    model, tokenizer, is_wrapped = _load(arguments)
+    axes = [DemographicAxis.from_dict(axis) for axis in model.config.axes or []]
+    name = arguments.model or "the offline model"
+    settings: dict[str, Any] = {
+        "thresholds": thresholds,
+        "num_continuations": arguments.num_continuations,
+        "max_new_tokens": arguments.max_new_tokens,
+        "seed": arguments.seed,
+        "progress": not arguments.quiet,
+    }
+    fair = check_prompts(model, tokenizer, model.action, axes, prompts, name=f"{name}, wrapped", **settings)
+    plain = check_prompts(
+        model.language_model, tokenizer, model.action, axes, prompts, name=f"{name}, plain", **settings
+    )
+    judged, beside = (fair, plain) if is_wrapped or arguments.wrap else (plain, fair)
+    print(summary(judged, beside))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(to_json(judged, beside), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    if arguments.junit is not None:
+        write_junit(judged, arguments.junit)
+    return 0 if judged.passed else 1
+
+
+def _load(arguments: argparse.Namespace) -> tuple[EquiLMForCausalLM, Any, bool]:
+    """The wrapped model, its tokenizer, and whether it is saved wrapped."""
+    if arguments.model is not None and isinstance(AutoConfig.from_pretrained(arguments.model), EquiLMConfig):
+        if arguments.axis:
+            raise EquiLMError(f"{arguments.model!r} is wrapped already, with its own axes. Leave out --axis.")
+        return *load_wrapped_on(arguments), True
+    base, tokenizer = load_model(arguments)
+    return EquiLMForCausalLM.from_base(base, tokenizer, axes=arguments.axis or ["gender"]), tokenizer, False
+
+
+def to_json(judged: GateResult, beside: GateResult) -> dict[str, Any]:
+    """What ``--json`` writes; its schema is in the documentation."""
+    return {"passed": judged.passed, "judged": judged.to_dict(), "beside": beside.to_dict()}
+
+
+def summary(judged: GateResult, beside: GateResult) -> str:
+    """The verdict, a table of the two models, and a line for each prompt that fails."""
+    failed = [prompt for prompt in judged.prompts if not prompt.passed]
+    verdict = "PASS" if judged.passed else f"FAIL: {len(failed)} of {len(judged.prompts)} prompts"
+    lines = [f"{verdict} ({judged.model}, group of order {judged.order})", ""]
+    lines.append(f"{'':34}{'judged':>12}{'beside':>12}{'passes':>12}")
+    limits = judged.thresholds
+    for label, values, limit in (
+        ("gap of equation 4, nats, largest", (judged.gap, beside.gap), f"<= {limits.gap:g}"),
+        ("next-word parity, nats, largest", (judged.parity, beside.parity), f"<= {limits.parity:g}"),
+        ("words of the prompts covered", (judged.coverage, beside.coverage), f">= {limits.coverage:.0%}"),
+    ):
+        shown = ["-" if v is None else f"{v:.0%}" if "words" in label else f"{v:.2e}" for v in values]
+        lines.append(f"{label:34}{shown[0]:>12}{shown[1]:>12}{limit:>12}")
+    lines.append(f"judged: {judged.model}; beside: {beside.model}")
+    lines += [f"failed: {prompt.prompt!r}: {'; '.join(prompt.reasons)}" for prompt in failed]
+    return "\n".join(lines)
+
+
+def write_junit(judged: GateResult, path: Path) -> None:
+    """One test case for each prompt, in the form that CI servers read."""
+    failed = [prompt for prompt in judged.prompts if not prompt.passed]
+    suite = ElementTree.Element(
+        "testsuite", name=f"equilm check: {judged.model}", tests=str(len(judged.prompts)), failures=str(len(failed))
+    )
+    for prompt in judged.prompts:
+        case = ElementTree.SubElement(suite, "testcase", classname="equilm.check", name=prompt.prompt)
+        if not prompt.passed:
+            ElementTree.SubElement(case, "failure", message="; ".join(prompt.reasons))
+    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
