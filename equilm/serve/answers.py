@@ -1,4 +1,4 @@
-"""Answers of an upstream server, swapped back: rebuilt from the fields that are known, so that nothing plain is left."""
+"""Answers of an upstream server, swapped back: rebuilt from the known fields, so that nothing plain is left in them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

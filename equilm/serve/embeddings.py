@@ -63,12 +63,14 @@ def _vectors(answer: Any, count: int) -> list[npt.NDArray[np.float64]]:
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, list) or len(data) != count:
         raise malformed("another number of embeddings than of texts")
-    found: dict[Any, npt.NDArray[np.float64]] = {}
-    for position, item in enumerate(data):
-        try:
-            found[item.get("index", position)] = np.array(item["embedding"], dtype=np.float64)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise malformed("an embedding that is no list of numbers") from None
+    found = dict(_vector(item, position) for position, item in enumerate(data))
     if set(found) != set(range(count)) or len({vector.shape for vector in found.values()}) != 1:
         raise malformed("embeddings of several sizes, or with other indices than the texts")
     return [found[index] for index in range(count)]
+
+
+def _vector(item: Any, position: int) -> tuple[Any, npt.NDArray[np.float64]]:
+    try:
+        return item.get("index", position), np.array(item["embedding"], dtype=np.float64)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise malformed("an embedding that is no list of numbers") from None

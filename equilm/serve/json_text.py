@@ -96,7 +96,8 @@ def is_json_structure(text: str) -> bool:
 
 def _unescape(escape: str) -> str:
     if escape[1] == "u":
-        return chr(int(escape[2:], 16))
+        digits = escape.removeprefix("\\u")
+        return chr(int(digits, 16))
     return _ESCAPES.get(escape[1], escape)
 
 

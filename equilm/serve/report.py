@@ -17,10 +17,10 @@ def report(config: GatewayConfig) -> str:
         "",
     ]
     action: TextAction | None = axes.action(None) if axes.always else None
-    for axis in axes.always:
-        lines.append(f"axis, always on      {axis.name}: {_members(axis.words[0])}, {len(axis.words)} lists")
-    for axis in axes.allowed:
-        lines.append(f"axis, on request     {axis.name}: {_members(axis.words[0])}, {len(axis.words)} lists")
+    switches = [("always on ", axis) for axis in axes.always] + [("on request", axis) for axis in axes.allowed]
+    lines += [
+        f"axis, {on}     {axis.name}: {'/'.join(axis.words[0])}, {len(axis.words)} lists" for on, axis in switches
+    ]
     if action is not None:
         lines.append(f"group                of order {action.group.order}; one generation for each choice")
         pronouns = "by their place (his, him, her, hers)" if action.swaps_pronouns else "as the lists have them"
@@ -42,7 +42,3 @@ def report(config: GatewayConfig) -> str:
     lines.append(f"text in the log      {'yes' if config.log_text else 'no'}")
     lines.append("refused              logprobs, logit_bias, tokens as prompts, and fields or endpoints not known")
     return "\n".join(lines)
-
-
-def _members(words: tuple[str, ...]) -> str:
-    return "/".join(words)

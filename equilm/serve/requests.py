@@ -19,7 +19,7 @@ _OPAQUE = {
 # What the gateway answers itself.
 _OWN = {"n", "stream", "stream_options", "seed", "echo"}
 _REFUSED = {
-    "logprobs": "log-probabilities name tokens, whose swap has other tokens. `TextSymmetrizer.log_prob` gives exact ones",
+    "logprobs": "log-probabilities name tokens, whose swap has other tokens",
     "top_logprobs": "log-probabilities name tokens, whose swap has other tokens",
     "prompt_logprobs": "log-probabilities name tokens, whose swap has other tokens",
     "logit_bias": "a bias on tokens cannot follow the swap of words, which may have other tokens",
@@ -74,7 +74,7 @@ def common_fields(body: Mapping[str, Any], own: Mapping[str, Callable[[Any, Acte
             continue
         elif name in own:
             sent[name] = own[name](value, acted)
-        elif name in _OPAQUE or isinstance(value, bool | int | float) or (name == "modalities" and value == ["text"]) or (name == "chat_template_kwargs" and _all_numbers(value)):
+        elif name in _OPAQUE or isinstance(value, bool | int | float) or _holds_no_words(name, value):
             sent[name] = value
         else:
             raise refused(
@@ -85,8 +85,11 @@ def common_fields(body: Mapping[str, Any], own: Mapping[str, Callable[[Any, Acte
     return sent
 
 
-def _all_numbers(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(item, bool | int | float) for item in value.values())
+def _holds_no_words(name: str, value: Any) -> bool:
+    if name == "modalities":
+        return bool(value == ["text"])
+    numbers = isinstance(value, dict) and all(isinstance(item, bool | int | float) for item in value.values())
+    return name == "chat_template_kwargs" and numbers
 
 
 def chat_fields(body: Mapping[str, Any], acted: Acted) -> Body:

@@ -55,9 +55,8 @@ def upstream_bytes(content: str, arguments: list[str], cut: random.Random, large
     parts: list[dict[str, Any]] = [{"content": piece} for piece in pieces_of(content, cut, largest)]
     for i, text in enumerate(arguments):
         call = {"index": i, "id": f"c{i}", "type": "function", "function": {"name": "find-woman", "arguments": ""}}
-        parts.append({"tool_calls": [call]})
-        for piece in pieces_of(text, cut, largest):
-            parts.append({"tool_calls": [{"index": i, "function": {"arguments": piece}}]})
+        later = [{"index": i, "function": {"arguments": piece}} for piece in pieces_of(text, cut, largest)]
+        parts += [{"tool_calls": [part]} for part in (call, *later)]
     chunks = [{"id": "x", "choices": [{"index": 0, "delta": part, "finish_reason": None}]} for part in parts]
     chunks.append({"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     return b"".join(map(write_event, chunks)) + b"data: [DONE]\n\n"

@@ -29,8 +29,8 @@ def action_of(name: str) -> TextAction:
 
 
 _WORDS = [
-    *"man woman he she He SHE his him her hers Her HERS actor actress Black White Asian night yellow cab big red".split(),
-    *"taxi African American European black white people king queen mother a an A An AN the and gave key old".split(),
+    *"man woman he she He SHE his him her hers Her HERS actor actress Black White Asian night yellow cab big".split(),
+    *"red taxi African American European black white people king queen mother a an A An AN the and gave key".split(),
 ]
 _GLUE = ["", *[" "] * 12, "  ", "\n", "\n\n", "'s ", ". ", ", ", "-", "_", "__", "___", "/", "(", ")", "@", "://", "*"]
 _GLUE += [*'"“.:,1', "😀", "\u0301", "\u200d", "\ud83d", "\ude00", "wo", "s/"]
