@@ -5,6 +5,7 @@ A percentile bootstrap adds the same bias once more: its interval can miss the v
 interval comes from inverting a test, and holds each true distance that the measured one does not contradict.
 """
 
+from itertools import permutations
 from math import fsum
 
 import numpy as np
@@ -53,12 +54,12 @@ def disparity(
     The p-value is that of `scipy.stats.permutation_test`: it exchanges the texts of a pair, or, of independent samples,
     all texts. A single text shows no difference: its p-value is 1.
 
-    The interval holds each distance δ that is not rejected at level ``1 - confidence``. For the test the difference of
-    means is drawn from a normal distribution around
-    the nearest difference of distance δ to the measured one. What is compared is how far a
-    median-unbiased estimate of the distance is from δ, ordered as by Feldman and Cousins (1998): at δ = 0 only large
-    distances speak against it, so that the test is one-sided there and the interval holds 0 for the share
-    ``confidence`` of samples without a difference; at large δ it is two-sided.
+    The interval holds each true distance δ that a test does not reject at level ``1 - confidence``. The test draws
+    differences of means from a normal distribution around one of distance δ. There are many of these; it takes the one
+    nearest to the measured difference and one that goes into all labels, and rejects δ if it rejects both. It compares
+    how far a median-unbiased estimate of the distance is from δ, ordered as by Feldman and Cousins (1998): at δ = 0
+    only large distances speak against δ, so the test is one-sided there, and the interval holds 0 in the share
+    ``confidence`` of samples without a difference. At large δ it is two-sided.
 
     Args:
         one: labels as one-hot rows, or probabilities, shape ``(n, labels)``.
@@ -71,12 +72,14 @@ def disparity(
     difference = means(one) - means(other)
     if paired:
         labels = np.eye(one.shape[1])
-        changes = np.array([a - b for a in labels for b in labels if a is not b])
-        covariance = _covariance(one - other, changes[np.abs(changes).any(1)])
+        changes = np.array([a - b for a, b in permutations(labels, 2)])
+        covariance = _covariance(one - other, changes)
     else:
         covariance = mean_covariance(one) + mean_covariance(other)
     value = float(np.abs(difference).sum() / 2)
-    low, high = _interval(difference, covariance, resamples, confidence, np.random.default_rng((seed, 0)))
+    low, high = _interval(
+        difference, covariance, min(len(one), len(other)), resamples, confidence, np.random.default_rng((seed, 0))
+    )
     p_value = _p_value(one, other, paired, resamples, np.random.default_rng((seed, 1)))
     return DifferenceEstimate(value, min(low, value), max(high, value), p_value)
 
@@ -88,22 +91,37 @@ def _covariance(rows: Array, added: Array) -> Array:
 
 
 def _interval(
-    difference: Array, covariance: Array, resamples: int, confidence: float, generator: np.random.Generator
+    difference: Array, covariance: Array, size: int, resamples: int, confidence: float, generator: np.random.Generator
 ) -> tuple[float, float]:
-    labels, value = len(difference), np.abs(difference).sum() / 2
-    noise = generator.multivariate_normal(np.zeros(labels), covariance, resamples, method="eigh")  # (R, labels)
-    distances = np.linspace(0, min(1, value + 5 * np.sqrt(np.trace(covariance))), _DISTANCES)
-    drawn = total_variation(_nearest(difference, distances)[:, None], -noise)  # (δ, R): what is measured if δ is true
+    """The interval from the difference of means, its covariance, and the smaller group's number of texts."""
+    value = np.abs(difference).sum() / 2
+    noise = generator.multivariate_normal(
+        np.zeros(len(difference)), covariance, resamples, method="eigh"
+    )  # (R, labels)
+    distances = np.linspace(0, min(1, value + 5 * np.sqrt(np.trace(covariance)) + 1 / size), _DISTANCES)
+    if not difference.any():  # no direction is more likely than another
+        difference = np.where(np.arange(len(difference)) == 0, 1, -1 / (len(difference) - 1)) * 1e-12
+    # Distances of n texts are multiples of 1 / n: each stands for all within half a step of it.
+    measured = np.array([max(0, value - 0.5 / size), value, value + 0.5 / size])
+    p_values = [
+        _p_values(measured, distances, total_variation(centers[:, None], -noise))
+        for centers in (_nearest(difference, distances), _spread(difference, distances, np.sqrt(np.diag(covariance))))
+    ]
+    kept = distances[np.max(p_values, 0) > 1 - confidence]
+    return float(kept.min(initial=1)), float(kept.max(initial=0))
+
+
+def _p_values(measured: Array, distances: Array, drawn: Array) -> Array:
+    """For each true distance how often drawn distances ``(D, R)`` speak as much against it as the measured ones."""
     medians = np.maximum.accumulate(np.median(drawn, 1))
 
-    def contradiction(measured: Array, true: Array) -> Array:
-        unbiased = np.where(measured > medians[0], np.interp(measured, medians, distances), measured - medians[0])
-        return np.asarray((unbiased - true) ** 2 - np.minimum(unbiased, 0) ** 2)
+    def contradiction(found: Array) -> Array:  # (D, N)
+        unbiased = np.where(found > medians[0], np.interp(found, medians, distances), found - medians[0])
+        return np.asarray((unbiased - distances[:, None]) ** 2 - np.minimum(unbiased, 0) ** 2)
 
-    observed = contradiction(np.array(value), distances)  # (δ,)
-    as_large = (contradiction(drawn, distances[:, None]) >= observed[:, None]).sum(1)
-    kept = distances[(1 + as_large) / (1 + resamples) > 1 - confidence]
-    return float(kept.min(initial=1)), float(kept.max(initial=0))
+    observed = contradiction(measured).min(1, keepdims=True)
+    as_large = (contradiction(drawn) >= observed).sum(1)
+    return np.asarray((1 + as_large) / (1 + drawn.shape[1]))
 
 
 def _nearest(difference: Array, distances: Array) -> Array:
@@ -119,8 +137,6 @@ def _nearest(difference: Array, distances: Array) -> Array:
     Returns:
         Shape ``(D, labels)``.
     """
-    if not difference.any():  # no direction is nearer than another
-        difference = np.where(np.arange(len(difference)) == 0, 1.0, -1.0 / (len(difference) - 1)) * 1e-12
     found = np.zeros((len(distances), len(difference)))
     for sign in (1, -1):
         support = np.flatnonzero(sign * difference > 0)
@@ -130,6 +146,23 @@ def _nearest(difference: Array, distances: Array) -> Array:
         threshold = np.take_along_axis(thresholds, left - 1, 1)  # (D, 1)
         found[:, support] = sign * (sign * difference[support] - threshold).clip(0)
     return found
+
+
+def _spread(difference: Array, distances: Array, deviations: Array) -> Array:
+    """The differences of each distance that go into all labels, as far as each is uncertain, shape ``(D, labels)``.
+
+    Their measured distance is the least biased of all, that of the nearest differences the most.
+
+    Args:
+        difference: whose signs they have, shape ``(labels,)``.
+        distances: shape ``(D,)``.
+        deviations: the standard deviation of each label's difference, shape ``(labels,)``.
+    """
+    center = np.zeros(len(difference))
+    for sign in (1, -1):
+        part = deviations * (sign * difference > 0)
+        center += sign * part / max(part.sum(), np.finfo(float).tiny)
+    return distances[:, None] * center
 
 
 def _p_value(one: Array, other: Array, paired: bool, resamples: int, generator: np.random.Generator) -> float:

@@ -95,18 +95,18 @@ def perplexity_records(
         blocks: measure only the first so many; None: all.
     """
     models: dict[tuple[str, str | None], PreTrainedModel] = {("plain", None): base}  # by decoder and axis
-    for axis in study.axes:
-        wrapped = AxisModels(base, tokenizer, axis)
-        models |= {("equilm", axis): wrapped.equilm, ("r-equilm", axis): wrapped.relaxed}
-    names = {key: "plain" if key[1] is None else f"{DECODERS[key[0]]} ({key[1]})" for key in models}
-    by_name = {names[key]: model for key, model in models.items()}
-    run = measure_perplexities(by_name, tokenizer, load_wikitext(source), blocks=blocks, file=file)
+    for name in study.axes:
+        wrapped = AxisModels(base, tokenizer, name)
+        models |= {("equilm", name): wrapped.equilm, ("r-equilm", name): wrapped.relaxed}
+    labels = {key: "plain" if key[1] is None else f"{DECODERS[key[0]]} ({key[1]})" for key in models}
+    by_label = {labels[key]: model for key, model in models.items()}
+    run = measure_perplexities(by_label, tokenizer, load_wikitext(source), blocks=blocks, file=file)
     changes, results = run.compare("plain"), run.compute()
     rows = []
-    for (decoder, axis), name in names.items():
-        change, result = changes.get(name), results[name]
+    for (decoder, axis), label in labels.items():
+        change, result = changes.get(label), results[label]
         percent, error = (None, None) if change is None else (change.percent, change.standard_error)
-        rows.append(PerplexityRecord(name, decoder, axis, result.perplexity, result.word_perplexity, percent, error))
+        rows.append(PerplexityRecord(label, decoder, axis, result.perplexity, result.word_perplexity, percent, error))
     plain = results["plain"]
     return PerplexityTable(Path(source).name, plain.blocks, plain.block_size, plain.tokens, tuple(rows))
 

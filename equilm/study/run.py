@@ -1,7 +1,7 @@
 """A whole study, one step after the other: sample, check, measure perplexity, score, write the page."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import PartialState
@@ -83,7 +83,8 @@ def rebuild(study: Study, folder: Path, classifier: RegardClassifier) -> StudyRe
         EquiLMError: if texts are missing.
     """
     header = read_header(folder)
-    settings = replace(header.settings, **study.sampling_settings())
+    kept = header.settings
+    settings = StudySettings(kept.model, kept.parameters, kept.dtype, **study.sampling_settings())
     cells, checks = read_cells(folder, settings), read_checks(_checks(folder, settings))
     chosen = study.cells()
     if missing := [cell for cell in chosen if cell not in checks]:
@@ -91,8 +92,8 @@ def rebuild(study: Study, folder: Path, classifier: RegardClassifier) -> StudyRe
             f"{folder} lacks {len(missing)} of {len(chosen)} prompts and decoders, such as {missing[0].prompt!r} by "
             f"{missing[0].decoder}. Run the study without --page-only first, or choose fewer axes, tasks and decoders."
         )
-    kept = folder / "perplexity.json"
-    perplexity = PerplexityTable.from_dict(json.loads(kept.read_text("utf-8"))) if kept.exists() else None
+    table = folder / "perplexity.json"
+    perplexity = PerplexityTable.from_dict(json.loads(table.read_text("utf-8"))) if table.exists() else None
     cells, checks = {cell: cells[cell] for cell in chosen}, {cell: checks[cell] for cell in chosen}
     results = collect(study, header, cells, checks, classifier, perplexity, folder)
     write(results, folder)
