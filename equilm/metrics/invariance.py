@@ -13,7 +13,7 @@ from ..groups import Group
 from ..text.action import TextAction
 from ..text.invariant import act_on_item
 from ..words.axes import AxisLike
-from .regard import Estimate
+from .estimates import Estimate
 
 Array = NDArray[np.float64]
 

@@ -45,7 +45,7 @@ def sample(generator: np.random.Generator, n: int, delta: float, direction: str,
     [(0, "two labels"), *((delta, direction) for delta in (0.05, 0.2) for direction in DIRECTIONS)],
 )
 def test_intervals_cover_the_true_distance(delta: float, direction: str, n: int, paired: bool) -> None:
-    """At 95 % they hold it in 93 to 97 % of samples, give or take the simulation's own error.
+    """At 95 % they hold it in 93 to 97 % of samples; 800 of them leave a point of error.
 
     At a true distance of 0 an interval can only miss on one side: it holds 0 in 95 % of samples too, as its lower end
     is that of a one-sided test there.
@@ -55,7 +55,7 @@ def test_intervals_cover_the_true_distance(delta: float, direction: str, n: int,
         found = measure(*sample(generator, n, delta, direction, paired), paired, seed=seed)
         assert found.low <= found.value <= found.high
         covered += found.low <= delta <= found.high
-    assert 0.93 - 0.01 <= covered / repeats <= 0.97 + 0.01
+    assert 0.92 <= covered / repeats <= 0.98
 
 
 @pytest.mark.parametrize("paired", [False, True], ids=["independent", "paired"])
