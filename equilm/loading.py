@@ -117,6 +117,11 @@ def _check_kind(name: str, config: Any, auto_class: Any) -> None:
         )
 
 
+def is_saved_wrapped(name: str | None) -> bool:
+    """Whether a Hub id or folder holds a wrapped causal model; None, the offline model, does not."""
+    return name is not None and isinstance(AutoConfig.from_pretrained(name), EquiLMConfig)
+
+
 def load_wrapped(
     name: str | None, axes: Sequence[str] | None = None, relaxed: bool = False
 ) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -131,7 +136,7 @@ def load_wrapped(
         EquiLMError: if axes or relaxed are given for a model that is wrapped already.
     """
     fair_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[EquiLMConfig]  # as registered; importing it would make a circle
-    if name is not None and isinstance(AutoConfig.from_pretrained(name), EquiLMConfig):
+    if is_saved_wrapped(name):
         if axes or relaxed:
             raise EquiLMError(
                 f"{name!r} is wrapped already, with its own axes. Leave out axes and relaxed (--axis, --relaxed), or "
@@ -152,10 +157,16 @@ def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         EquiLMError: if the package or ``gguf`` is not installed.
     """
     file = _offline_file()
-    cached = Path(HF_HOME) / "equilm" / f"{file.stem}-{file.stat().st_size}"
-    if not cached.is_dir():
-        _unpack(file, cached)
-    return load_base(str(cached), dtype="float32")
+    folder = _unpacked_folder(file)
+    if not folder.is_dir():
+        # Asked for outright, or the model would count as quantized, and could be neither trained nor saved.
+        unpack = GgufConfig(dequantize=True)
+        model, tokenizer = load_base(str(file.parent), gguf_file=file.name, dtype="float32", quantization_config=unpack)
+        try:
+            _keep(model, tokenizer, folder)
+        except OSError:  # no room, or a home that cannot be written to: unpacked anew each time
+            return model, tokenizer
+    return load_base(str(folder), dtype="float32")
 
 
 def load_offline_tokenizer() -> PreTrainedTokenizerBase:
@@ -165,7 +176,9 @@ def load_offline_tokenizer() -> PreTrainedTokenizerBase:
         EquiLMError: if the package or ``gguf`` is not installed.
     """
     file = _offline_file()
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    folder = _unpacked_folder(file)
+    where: dict[str, Any] = {} if folder.is_dir() else {"gguf_file": file.name}
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(file.parent if where else folder, **where)
     return tokenizer
 
 
@@ -179,21 +192,18 @@ def _offline_file() -> Path:
     return Path(package.submodule_search_locations[0]) / OFFLINE_FILE
 
 
-def _unpack(file: Path, folder: Path) -> None:
-    # Asked for outright, or the model would count as quantized, and could be neither trained nor saved.
-    unpacked = GgufConfig(dequantize=True)
-    model, tokenizer = load_base(str(file.parent), gguf_file=file.name, dtype="float32", quantization_config=unpacked)
-    model.config.name_or_path = OFFLINE_MODEL_ID
+def _unpacked_folder(file: Path) -> Path:
+    return Path(HF_HOME) / "equilm" / f"{file.stem}-{file.stat().st_size}"
+
+
+def _keep(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:  # whole or not there, also when interrupted
+    # Whole or not there, also when interrupted. The clean-up finds nothing once the folder has its name.
+    with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        try:
+        if not folder.is_dir():  # another process may have been faster
             Path(temporary).rename(folder)
-        except OSError:  # another process was faster
-            if not folder.is_dir():
-                raise
-        Path(temporary).mkdir(exist_ok=True)
 
 
 def transformers_model(model: Any) -> Any:

@@ -1,5 +1,7 @@
 """A tokenizer with whole words for the built-in axes, and a tiny model for it: text in, text out, in milliseconds."""
 
+from pathlib import Path
+
 import torch
 from small_tokenizers import byte_level
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -40,3 +42,11 @@ def word_model(tokenizer: PreTrainedTokenizerBase, padding: int = 7) -> PreTrain
         bos_token_id=None,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def saved_word_model(folder: Path) -> str:
+    """The folder, with a tiny random model and its tokenizer in it."""
+    tokenizer = word_tokenizer()
+    word_model(tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)

@@ -6,14 +6,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
-from ..configuration_equilm import EquiLMConfig
-from ..errors import EquiLMError
+from ..loading import is_saved_wrapped
 from ..metrics.gate import GateResult, Thresholds, check_prompts
-from ..modeling_equilm import EquiLMForCausalLM
-from ..words import DemographicAxis
-from .models import load_model, load_wrapped_on
+from ..metrics.group_fairness import own_action
+from .models import load_fair
 from .parser import read_prompts
 
 
@@ -25,8 +21,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     prompts = read_prompts(arguments)
     thresholds = Thresholds(gap=arguments.max_gap, parity=arguments.max_parity, coverage=arguments.min_coverage)
-    model, tokenizer, is_wrapped = _load(arguments)
-    axes = [DemographicAxis.from_dict(axis) for axis in model.config.axes or []]
+    saved_wrapped = is_saved_wrapped(arguments.model)
+    model, tokenizer = load_fair(arguments)
+    action = own_action(model, tokenizer)
     name = arguments.model or "the offline model"
     settings: dict[str, Any] = {
         "thresholds": thresholds,
@@ -35,11 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
         "seed": arguments.seed,
         "progress": not arguments.quiet,
     }
-    fair = check_prompts(model, tokenizer, model.action, axes, prompts, name=f"{name}, wrapped", **settings)
-    plain = check_prompts(
-        model.language_model, tokenizer, model.action, axes, prompts, name=f"{name}, plain", **settings
-    )
-    judged, beside = (fair, plain) if is_wrapped or arguments.wrap else (plain, fair)
+    fair = check_prompts(model, tokenizer, action, prompts, name=f"{name}, wrapped", **settings)
+    plain = check_prompts(model.language_model, tokenizer, action, prompts, name=f"{name}, plain", **settings)
+    judged, beside = (fair, plain) if saved_wrapped or arguments.wrap else (plain, fair)
     print(summary(judged, beside))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(to_json(judged, beside), indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -48,18 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if judged.passed else 1
 
 
-def _load(arguments: argparse.Namespace) -> tuple[EquiLMForCausalLM, Any, bool]:
-    """The wrapped model, its tokenizer, and whether it is saved wrapped."""
-    if arguments.model is not None and isinstance(AutoConfig.from_pretrained(arguments.model), EquiLMConfig):
-        if arguments.axis:
-            raise EquiLMError(f"{arguments.model!r} is wrapped already, with its own axes. Leave out --axis.")
-        return *load_wrapped_on(arguments), True
-    base, tokenizer = load_model(arguments)
-    return EquiLMForCausalLM.from_base(base, tokenizer, axes=arguments.axis or ["gender"]), tokenizer, False
-
-
 def to_json(judged: GateResult, beside: GateResult) -> dict[str, Any]:
-    """What ``--json`` writes; its schema is in the documentation."""
+    """What ``--json`` writes: whether the model passes, its figures, and those of the model beside it."""
     return {"passed": judged.passed, "judged": judged.to_dict(), "beside": beside.to_dict()}
 
 

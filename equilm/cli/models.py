@@ -4,10 +4,10 @@ import argparse
 from typing import Any, cast
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import EquiLMError
-from ..loading import load_base, load_offline_model
+from ..loading import load_base, load_offline_model, load_wrapped
 from ..modeling_equilm import EquiLMForCausalLM
 
 
@@ -28,15 +28,20 @@ def load_model(arguments: argparse.Namespace) -> tuple[PreTrainedModel, PreTrain
     return cast(Any, model).to(device=device, dtype=dtype), tokenizer
 
 
-def load_wrapped_on(arguments: argparse.Namespace) -> tuple[EquiLMForCausalLM, PreTrainedTokenizerBase]:
-    """The model that ``--model`` names, which is saved wrapped, and its tokenizer.
+def load_fair(arguments: argparse.Namespace, *, relaxed: bool = False) -> tuple[EquiLMForCausalLM, Any]:
+    """The model that ``--model`` and ``--axis`` name, wrapped now or saved wrapped, and its tokenizer.
+
+    Args:
+        arguments: those of the command.
+        relaxed: R-EquiLM, for a base model.
 
     Raises:
-        EquiLMError: for a device that this machine does not have.
+        EquiLMError: for a device that this machine does not have, axes for a model that has its own, and for what
+            cannot be loaded.
     """
     device, dtype = torch_device(arguments.device), getattr(torch, arguments.dtype)
-    model = EquiLMForCausalLM.from_pretrained(arguments.model, dtype=dtype)
-    return cast(Any, model).to(device), AutoTokenizer.from_pretrained(arguments.model)
+    model, tokenizer = load_wrapped(arguments.model, arguments.axis, relaxed)
+    return model.to(device=device, dtype=dtype), tokenizer
 
 
 def torch_device(name: str) -> torch.device:

@@ -3,16 +3,13 @@
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any, cast
-
-import torch
 
 from ..errors import EquiLMError
 from ..hub.measure import measure
 from ..hub.publish import publish, save_custom_generate, save_model
-from ..loading import OFFLINE_MODEL_ID, load_wrapped
+from ..loading import OFFLINE_MODEL_ID
 from ..metrics.wikitext import load_wikitext
-from .models import load_model, torch_device
+from .models import load_fair, load_model
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -28,8 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
             save_custom_generate(base, tokenizer, folder, **about)
         else:
             text = load_wikitext(arguments.data)
-            model, tokenizer = load_wrapped(arguments.model, arguments.axis, arguments.relaxed)
-            cast(Any, model).to(device=torch_device(arguments.device), dtype=getattr(torch, arguments.dtype))
+            model, tokenizer = load_fair(arguments, relaxed=arguments.relaxed)
             measurements = measure(model, tokenizer, text, Path(arguments.data).name, blocks=arguments.blocks)
             save_model(model, tokenizer, folder, measurements, **about)
         if arguments.output is not None:

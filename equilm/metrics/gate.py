@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..actions import TokenAction
 from ..errors import EquiLMError
-from ..testing import log_prob_gap
 from ..text.action import TextAction
+from ..words.vocabulary import VocabularyAction
+from .fairness_levels import ContinuationSampling, TokenMeter
+from .text_lists import check_text_lists
 
 
 @dataclass(frozen=True)
@@ -107,30 +109,29 @@ class GateResult:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
-        summary: dict[str, Any] = {
+        return {
+            "model": self.model,
+            "order": self.order,
             "passed": self.passed,
             "gap": self.gap,
             "parity": self.parity,
             "coverage": self.coverage,
-        }
-        prompts = [{**asdict(prompt), "passed": prompt.passed} for prompt in self.prompts]
-        return {"model": self.model, "order": self.order, **summary, "thresholds": asdict(self.thresholds)} | {
-            "prompts": prompts
+            "thresholds": asdict(self.thresholds),
+            "prompts": [{**asdict(prompt), "passed": prompt.passed} for prompt in self.prompts],
         }
 
 
-@torch.no_grad()
 def check_prompts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    action: TokenAction,
-    axes: Sequence[Any],
+    action: VocabularyAction,
     prompts: Sequence[str],
     *,
     name: str,
     thresholds: Thresholds | None = None,
     num_continuations: int = 4,
     max_new_tokens: int = 15,
+    batch_size: int = 32,
     seed: int = 0,
     progress: bool = False,
 ) -> GateResult:
@@ -140,58 +141,41 @@ def check_prompts(
         model: a causal language model.
         tokenizer: its tokenizer.
         action: the action on its token ids.
-        axes: the axes that the action is of, whose words are looked for in the prompts.
         prompts: at least one text.
         name: what to call the model in the result.
         thresholds: what passes; None takes the defaults.
         num_continuations: texts that the model samples after each prompt, from its whole distribution.
         max_new_tokens: their length.
-        seed: of the sampling.
+        batch_size: rows in a forward pass.
+        seed: sets the draws of the samples.
         progress: show a progress bar.
 
     Raises:
-        EquiLMError: for no prompts, and for log-probabilities that are not numbers.
+        EquiLMError: for no prompts, a prompt without tokens, and log-probabilities that are not numbers.
     """
-    if isinstance(prompts, str) or not prompts:
-        raise EquiLMError(f"Expected a list of at least one prompt, got {prompts!r}.")
+    check_text_lists(prompts=prompts)
     limits = thresholds or Thresholds()
-    words = TextAction(list(axes))
+    meter = TokenMeter(model, tokenizer, action, ContinuationSampling(num_continuations, max_new_tokens, batch_size))
+    total = len(prompts) * num_continuations
+    with (
+        tqdm(total=total, desc=f"Checking {name}", unit="text", disable=not progress) as bar,
+        torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+    ):
+        torch.manual_seed(seed)
+        found = meter.gaps(prompts, bar)
+    words = TextAction(action.axes)
     checks = []
-    for number, prompt in enumerate(tqdm(prompts, desc=f"Checking {name}", unit="prompt", disable=not progress)):
-        inputs = tokenizer(prompt, return_tensors="pt").to(model.device)
-        set_seed(seed + number)
-        gap = _gap(model, action, inputs, num_continuations, max_new_tokens)
-        neutral = not bool(action.moved.to(model.device)[inputs.input_ids].any()) and len(set(words.orbit(prompt))) == 1
-        parity = _parity(model, action, inputs) if neutral else None
-        if math.isnan(gap) or (parity is not None and math.isnan(parity)):
-            raise EquiLMError(f"The model's log-probabilities after {prompt!r} are not numbers: nothing can be said.")
+    for prompt, gap in zip(prompts, found.largest.max((0, 2)), strict=True):  # (|G| - 1, P, n) to (P,)
         named, covered = _covered(words, action, tokenizer, prompt)
-        checks.append(PromptCheck(prompt, gap, parity, named, covered, _reasons(gap, parity, named, covered, limits)))
+        parity = None if named or meter.moves(prompt) else _parity(meter, prompt)
+        reasons = _reasons(float(gap), parity, named, covered, limits)
+        checks.append(PromptCheck(prompt, float(gap), parity, named, covered, reasons))
     return GateResult(name, action.group.order, limits, tuple(checks))
 
 
-def _gap(model: PreTrainedModel, action: TokenAction, inputs: Any, number: int, length: int) -> float:
-    settings: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    generate: Any = model.generate
-    ids = generate(**inputs, max_new_tokens=length, num_return_sequences=number, **settings)  # (number, T)
-    prompt_length = inputs.input_ids.shape[1]
-    mask = torch.cat([inputs.attention_mask.expand(number, -1), _until_end(model, ids[:, prompt_length:])], 1)
-    return float(log_prob_gap(model, action, ids, prompt_length, mask).nan_to_num(0.0).max())
-
-
-def _until_end(model: PreTrainedModel, new_ids: Tensor) -> Tensor:
-    """1 up to the first end-of-text token, which counts, and 0 after it; int64, shape of ``new_ids``."""
-    config: Any = model.generation_config
-    ends = torch.as_tensor([] if config.eos_token_id is None else config.eos_token_id, device=new_ids.device).flatten()
-    is_end = torch.isin(new_ids, ends.to(new_ids.dtype)).long()
-    return (is_end.cumsum(1) == is_end).long()
-
-
-def _parity(model: PreTrainedModel, action: TokenAction, inputs: Any) -> float:
-    logits = model(**inputs).logits[0, -1].float().log_softmax(-1)  # (V,)
-    moved = action.moved.to(logits.device).nonzero().flatten()
-    images = action.to(logits.device).permutation[:, moved]  # (|G|, M)
-    return float((logits[images] - logits[moved]).abs().max())
+def _parity(meter: TokenMeter, prompt: str) -> float:
+    """The largest difference between the log-probabilities of one list's words right after a prompt."""
+    return max(float(np.ptp(log_probs, axis=1).max()) for log_probs in meter.word_log_probs(prompt))  # (lists, d) each
 
 
 def _covered(

@@ -198,7 +198,7 @@ def _level(
             raise EquiLMError("A SequenceLevel has the axes of its action: leave axes out.")
         return levels.SequenceMeter(inside.model, tokenizer, inside.action, sampling)
     if isinstance(inside, EquiLMForCausalLM):
-        return levels.TokenMeter(model, tokenizer, _own_action(inside, tokenizer, axes), sampling)
+        return levels.TokenMeter(model, tokenizer, own_action(inside, tokenizer, axes), sampling)
     if axes is None:
         raise EquiLMError(f"Which axes? {type(inside).__name__} was built with none: pass axes='gender', say.")
     size = inside.config.get_text_config().vocab_size
@@ -206,8 +206,8 @@ def _level(
     return levels.TokenMeter(model, tokenizer, action, sampling)
 
 
-def _own_action(
-    model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, axes: AxisLike | Sequence[AxisLike] | None
+def own_action(
+    model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, axes: AxisLike | Sequence[AxisLike] | None = None
 ) -> VocabularyAction:
     """The action of a fair model's axes, or of some of them, R-EquiLM's general words included."""
     own = tuple(DemographicAxis.from_dict(axis) for axis in model.config.axes or ())

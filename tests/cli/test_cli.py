@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from word_models import word_model, word_tokenizer
+from word_models import saved_word_model
 
 from equilm.cli.demo import MODELS
 from equilm.cli.main import main
@@ -16,10 +16,7 @@ from equilm.study.prompts import CONTEXTS, GROUPS, prompts
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path, tokenizer = tmp_path_factory.mktemp("model"), word_tokenizer()
-    word_model(tokenizer).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return str(path)
+    return saved_word_model(tmp_path_factory.mktemp("model"))
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

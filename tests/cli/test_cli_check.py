@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from word_models import word_model, word_tokenizer
+from word_models import saved_word_model, word_tokenizer
 
-from equilm import EquiLMForCausalLM
+from equilm import EquiLMError, EquiLMForCausalLM
 from equilm.cli.main import main
+from equilm.metrics import fairness_levels
 from equilm.metrics.gate import Thresholds, check_prompts
+from equilm.metrics.group_fairness import own_action
 from equilm.testing import log_prob_gap
-from equilm.words import DemographicAxis
 
 PROMPTS = ("the man worked as", "the woman was known for", "it was a")
 FAST = ("--num-continuations", "2", "--max-new-tokens", "4", "--quiet")
@@ -22,13 +23,10 @@ FAST = ("--num-continuations", "2", "--max-new-tokens", "4", "--quiet")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A plain model and the same saved wrapped."""
-    plain, wrapped = tmp_path_factory.mktemp("plain"), tmp_path_factory.mktemp("wrapped")
-    tokenizer = word_tokenizer()
-    word_model(tokenizer).save_pretrained(plain)
-    tokenizer.save_pretrained(plain)
-    EquiLMForCausalLM.from_base(str(plain)).save_pretrained(wrapped)
-    tokenizer.save_pretrained(wrapped)
-    return {"plain": str(plain), "wrapped": str(wrapped)}
+    plain, wrapped = saved_word_model(tmp_path_factory.mktemp("plain")), tmp_path_factory.mktemp("wrapped")
+    EquiLMForCausalLM.from_base(plain).save_pretrained(wrapped)
+    word_tokenizer().save_pretrained(wrapped)
+    return {"plain": plain, "wrapped": str(wrapped)}
 
 
 def test_a_plain_model_fails_and_a_wrapped_one_passes(
@@ -66,9 +64,9 @@ def test_what_cannot_be_told_is_exit_code_2(
 def test_words_that_the_table_does_not_swap_are_counted(folders: dict[str, str]) -> None:
     tokenizer = word_tokenizer()
     model: Any = EquiLMForCausalLM.from_base(folders["plain"])
-    axes = [DemographicAxis.from_dict(axis) for axis in model.config.axes]
+    action = own_action(model, tokenizer)
     result = check_prompts(
-        model, tokenizer, model.action, axes, ["the man met his niece"], name="x", num_continuations=1, max_new_tokens=2
+        model, tokenizer, action, ["the man met his niece"], name="x", num_continuations=1, max_new_tokens=2
     )
     (prompt,) = result.prompts
     assert (prompt.named, prompt.covered) == (2, 1) and result.coverage == 1 / 2, "the tokenizer has no token for niece"
@@ -76,8 +74,7 @@ def test_words_that_the_table_does_not_swap_are_counted(folders: dict[str, str])
     lenient = check_prompts(
         model,
         tokenizer,
-        model.action,
-        axes,
+        action,
         ["the man met his niece"],
         name="x",
         num_continuations=1,
@@ -91,9 +88,9 @@ def test_the_gap_is_that_of_equation_4(folders: dict[str, str]) -> None:
     """A text that the base model finds unlike its swap has the gap that `log_prob_gap` tells."""
     tokenizer = word_tokenizer()
     model: Any = EquiLMForCausalLM.from_base(folders["plain"])
-    axes = [DemographicAxis.from_dict(axis) for axis in model.config.axes]
+    action = own_action(model, tokenizer)
     base = model.language_model
-    result = check_prompts(base, tokenizer, model.action, axes, ["the man was"], name="x", max_new_tokens=1, seed=3)
+    result = check_prompts(base, tokenizer, action, ["the man was"], name="x", max_new_tokens=1, seed=3)
     ids = tokenizer("the man was", return_tensors="pt").input_ids
     every = max(
         float(log_prob_gap(base, model.action, text, ids.shape[1]).max())
@@ -101,3 +98,28 @@ def test_the_gap_is_that_of_equation_4(folders: dict[str, str]) -> None:
         for text in [torch.cat([ids, ids.new_tensor([[token]])], 1)]
     )
     assert 0 < result.gap <= every + 1e-5 and result.parity is None
+
+
+def test_the_parity_is_that_of_the_next_word(folders: dict[str, str]) -> None:
+    tokenizer = word_tokenizer()
+    model: Any = EquiLMForCausalLM.from_base(folders["plain"], axes=["gender", "race3"])
+    action, base = own_action(model, tokenizer), model.language_model
+    result = check_prompts(base, tokenizer, action, ["it was a"], name="x", num_continuations=1, max_new_tokens=1)
+    logits = base(**tokenizer("it was a", return_tensors="pt")).logits[0, -1].log_softmax(-1).detach()
+    moved = action.moved.nonzero().flatten()
+    every = max(float((logits[action.act(moved, g)] - logits[moved]).abs().max()) for g in action.group.elements)
+    assert result.parity == pytest.approx(every, abs=1e-5) and every > 0.1
+
+
+def test_log_probabilities_that_are_not_numbers_pass_nothing(
+    folders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = word_tokenizer()
+    model: Any = EquiLMForCausalLM.from_base(folders["plain"])
+
+    def no_numbers(_model: Any, _action: Any, ids: torch.Tensor, length: int, _mask: Any) -> torch.Tensor:
+        return torch.full((1, len(ids), ids.shape[1] - length), float("nan"))
+
+    monkeypatch.setattr(fairness_levels, "log_prob_gap", no_numbers)
+    with pytest.raises(EquiLMError, match="not a number"):
+        check_prompts(model, tokenizer, own_action(model, tokenizer), ["the man was"], name="x")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from word_models import word_model, word_tokenizer
+from word_models import saved_word_model, word_tokenizer
 
 import equilm_command
 from equilm.cli.main import main
@@ -20,10 +20,7 @@ from equilm.study.prompts import CONTEXTS, GROUPS
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path, tokenizer = tmp_path_factory.mktemp("model"), word_tokenizer()
-    word_model(tokenizer).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return str(path)
+    return saved_word_model(tmp_path_factory.mktemp("model"))
 
 
 def code_and_lines(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, list[str]]:
