@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest
 
 from ..errors import EquiLMError
 from ..groups import Group
 from ..text.action import TextAction
-from ..text.invariant import act_on_item
+from ..text.invariant import act_on_item, check_items, distinct_images, scores_of_images
 from ..words.axes import AxisLike
+from .bootstrap import check_bootstrap, clustered_means
 from .regard import Estimate
 
 Array = NDArray[np.float64]
@@ -79,31 +80,32 @@ def invariance(
         >>> result.moved, result.difference.value, result.order_flips.value
         (1, 2.0, 1.0)
     """
-    _check(items, confidence, resamples)
+    check_items(items)
+    if not items:
+        raise EquiLMError("There are no items to score: expected at least one.")
+    check_bootstrap(resamples, confidence)
     action = TextAction(axes)
     group = action.group
     orbits = [[act_on_item(action, item, g) for g in group.elements] for item in items]
     moved = [place for place, orbit in enumerate(orbits) if any(image != orbit[0] for image in orbit)]
     if not moved:
         raise EquiLMError(f"None of the {len(items)} items holds a word of the axes, so there is nothing to swap.")
-    distinct = {repr(image): image for orbit in orbits for image in orbit}
-    scores = score(list(distinct.values()))
-    if len(scores) != len(distinct):
-        raise EquiLMError(f"The scorer was given {len(distinct)} items and returned {len(scores)} scores.")
-    rows, kind = _rows(list(scores))
-    place_of = {key: place for place, key in enumerate(distinct)}
-    values = rows[[[place_of[repr(image)] for image in orbit] for orbit in orbits]]  # (N, |G|, D)
+    distinct = distinct_images(orbits)
+    scores = scores_of_images(orbits, distinct, score(list(distinct.values())))
+    rows, kind = _rows([one for images in scores for one in images])
+    values = rows.reshape(len(items), group.order, -1)  # (N, |G|, D)
 
     apart = np.abs(values[moved, 1:] - values[moved, :1]).max(-1)  # (moved, |G| - 1)
-    settings = {"confidence_level": confidence, "n_resamples": resamples, "method": "percentile"}
 
     def interval(per_item: Array) -> Estimate:
-        value = float(per_item.mean())
-        if len(per_item) < 2 or np.ptp(per_item) == 0:  # nothing to resample
-            return Estimate(value, value, value)
-        random = np.random.default_rng(seed)
-        low, high = bootstrap((per_item,), np.mean, rng=random, **settings).confidence_interval
-        return Estimate(value, min(float(low), value), max(float(high), value))
+        (estimate,) = clustered_means(
+            per_item[None, :, None],  # (1, items, 1): one value for each
+            np.ones((len(per_item), 1)),
+            resamples=resamples,
+            confidence=confidence,
+            seed=seed,
+        )
+        return cast(Estimate, estimate)
 
     return InvarianceResult(
         items=len(items),
@@ -156,14 +158,3 @@ def _rows(scores: list[Any]) -> tuple[Array, str]:
     except (TypeError, ValueError) as error:
         raise EquiLMError(f"A score is {first!r}: expected numbers, vectors of one length, or labels.") from error
     return rows, "number" if np.ndim(first) == 0 else "vector"
-
-
-def _check(items: Sequence[Any], confidence: float, resamples: int) -> None:
-    if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
-        raise EquiLMError(f"Expected a list of items to score, got {items!r}. Put a single one into a list.")
-    if not items:
-        raise EquiLMError("There are no items to score: expected at least one.")
-    if not 0 < confidence < 1:
-        raise EquiLMError(f"confidence={confidence} must be between 0 and 1, such as 0.95.")
-    if resamples < 1:
-        raise EquiLMError(f"resamples={resamples} must be at least 1.")

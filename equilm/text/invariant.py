@@ -47,6 +47,40 @@ def act_on_item(action: TextAction, item: Any, g: int) -> Any:
     )
 
 
+def check_items(items: Any) -> None:
+    """Refuse a single item in place of a list of items to score.
+
+    Raises:
+        EquiLMError: names what was given.
+    """
+    if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
+        raise EquiLMError(f"Expected a list of items to score, got {items!r}. Put a single one into a list.")
+
+
+def distinct_images(orbits: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """The images of several items, each once over all of them, by a key that equal images share."""
+    return {repr(image): image for orbit in orbits for image in orbit}
+
+
+def scores_of_images(orbits: Sequence[Sequence[Any]], distinct: dict[str, Any], scores: Any) -> list[list[Any]]:
+    """For each item the scores of its images, in their order.
+
+    Args:
+        orbits: the images of each item.
+        distinct: what `distinct_images` found in them.
+        scores: one score for each distinct image.
+
+    Raises:
+        EquiLMError: for another number of scores.
+    """
+    if len(scores) != len(distinct):
+        raise EquiLMError(
+            f"The scorer was given {len(distinct)} items and returned {len(scores)} scores: expected one for each."
+        )
+    score_of = dict(zip(distinct, scores, strict=True))
+    return [[score_of[repr(image)] for image in orbit] for orbit in orbits]
+
+
 class InvariantScore:
     """A scorer of texts whose scores are the same for a text and all its swaps; made by `TextSymmetrizer.invariant`.
 
@@ -92,10 +126,9 @@ class InvariantScore:
             EquiLMError: for a single item that is not in a list, a scorer that returns another number of scores than
                 it got items, and scores that have no mean.
         """
-        if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
-            raise EquiLMError(f"Expected a list of items to score, got {items!r}. Put a single one into a list.")
+        check_items(items)
         orbits = [self._images(item) for item in items]
-        distinct = {repr(image): image for orbit in orbits for image in orbit}
+        distinct = distinct_images(orbits)
         scores = self.score(list(distinct.values()), *args, **kwargs) if distinct else []
         if inspect.isawaitable(scores):
 
@@ -107,19 +140,14 @@ class InvariantScore:
 
     def _images(self, item: Any) -> list[Any]:
         """The distinct images of an item, or one that is drawn, in an order that does not depend on the item."""
-        orbit = {repr(image): image for image in (self.act(item, g) for g in self.group.elements)}
+        orbit = distinct_images([[self.act(item, g) for g in self.group.elements]])
         images = [orbit[key] for key in sorted(orbit)]
         return images if self.mode == "orbit" else [self._random.choice(images)]
 
     @staticmethod
     def _means(orbits: list[list[Any]], distinct: dict[str, Any], scores: Any) -> Any:
-        if len(scores) != len(distinct):
-            raise EquiLMError(
-                f"The scorer was given {len(distinct)} items and returned {len(scores)} scores: expected one for each."
-            )
-        score_of = dict(zip(distinct, scores, strict=True))
         # All images of an item occur equally often among the |G|, so their mean is the mean over g.
-        means = [mean_score([score_of[repr(image)] for image in orbit]) for orbit in orbits]
+        means = [mean_score(images) for images in scores_of_images(orbits, distinct, scores)]
         if isinstance(scores, torch.Tensor):
             return torch.stack([torch.as_tensor(mean) for mean in means]) if means else scores
         if isinstance(scores, np.ndarray):

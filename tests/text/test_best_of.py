@@ -2,14 +2,16 @@
 
 import asyncio
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from fractions import Fraction
+from random import Random
 from typing import Any
 
 import pytest
 
 from equilm import EquiLMError, TextSymmetrizer
 from equilm.text import TextAction
+from equilm.text.best_of import choose_best
 
 # P(Y|X) of a toy generator that is unfair in every way, as integer weights.
 LAW = {
@@ -68,9 +70,7 @@ def test_an_invariant_score_keeps_eq_4_and_a_raw_one_breaks_it(n: int) -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_what_wrap_returns_follows_the_enumerated_law(asynchronous: bool) -> None:
-    import random
-
-    draws = random.Random(1)
+    draws = Random(1)
 
     def generate(prompts: list[str]) -> list[str]:
         return [draws.choices(list(LAW[p]), list(LAW[p].values()))[0] for p in prompts]
@@ -101,6 +101,13 @@ def test_ties_are_drawn() -> None:
 
     fair = TextSymmetrizer("gender", seed=0).wrap(generate, best_of=4, score=lambda x, y: [0.0] * len(x))
     assert {" met a king", " met a queen"} == set(fair(["It"], n=50)[0])
+
+
+def test_each_of_several_best_candidates_is_chosen_equally_often() -> None:
+    draws = Random(0)
+    chosen = choose_best([2.0, 1.0, 2.0, 2.0] * 3000, 4, draws)
+    places = Counter(place % 4 for place in chosen)
+    assert set(places) == {0, 2, 3} and all(abs(count - 1000) < 110 for count in places.values()), "four deviations"
 
 
 def test_elements_are_those_of_the_kept_candidates() -> None:
