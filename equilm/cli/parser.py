@@ -156,7 +156,7 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     _model(parser)
     add("--axis", action="append", choices=PAPER_AXES, default=argparse.SUPPRESS, help="one or several; else all three")
     add("--max-new-tokens", type=whole(1), default=15, help="length of the continuations")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, help="of the sampler")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed of the sampler")
     parser.set_defaults(axis=None)
 
 
@@ -177,7 +177,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add("--temperature", type=real(0), default=1.0, help="with --sample: above 0")
     add("--top-k", type=whole(0), default=0, help="with --sample: only so many likeliest tokens; 0 for all")
     add("--top-p", type=real(0, 1), default=1.0, help="with --sample: only the likeliest tokens with this much in sum")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, help="of the sampler and of the draw between ties")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed of the sampler and of the draw between ties")
     add("--report", action="store_true", help="say what is on before generating")
     add("--output", type=new_file, metavar="FILE", help="write the texts to a file rather than to standard output")
     add("--jsonl", action="store_true", help='write one JSON object a line: {"prompt": …, "text": …}')
@@ -198,7 +198,7 @@ def _check(parser: argparse.ArgumentParser) -> None:
     add("--min-coverage", type=share, default=1.0, help="the share of the prompts' words that must be swapped, 0 to 1")
     add("--num-continuations", type=whole(1), default=4, help="texts that the model samples after each prompt")
     add("--max-new-tokens", type=whole(1), default=15, help="their length")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, help="of the sampler")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed of the sampler")
     add("--json", type=new_file, metavar="FILE", help="write all figures as JSON")
     add("--junit", type=new_file, metavar="FILE", help="write a JUnit report, a test case for each prompt")
     parser.set_defaults(axis=None)
@@ -220,12 +220,12 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=whole(1), default=100, help="texts for each prompt and decoder")
     add("--max-new-tokens", type=whole(1), default=15, help="their length")
     add("--top-k", type=whole(1), default=40, help="sample from so many likeliest tokens")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, help="of all draws")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed of all draws")
     add("--output", type=new_folder, default=Path("study"), help="a folder; an interrupted study goes on there")
     add(
         "--classifier",
         default=argparse.SUPPRESS,
-        help="of regard: a Hub id, a folder or 'packaged'; else sasha/regardv3 if within reach",
+        help="the classifier of regard: a Hub id, a folder or 'packaged'; else sasha/regardv3 if within reach",
     )
     add(
         "--perplexity",
@@ -262,7 +262,7 @@ def _push(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--output", type=new_folder, default=argparse.SUPPRESS, help="a folder to keep what is uploaded")
     add("--relaxed", action="store_true", help="R-EquiLM: leave the general words alone")
     add("--private", action="store_true", help="make a new repository private")
-    add("--license", default=argparse.SUPPRESS, help="of the weights, which is the base model's: a Hub licence id")
+    add("--license", default=argparse.SUPPRESS, help="licence of the weights, a Hub licence id; it is the base model's")
     add("--data", default="wikitext-2-raw", help="text for the perplexity: a Wikitext's name or a file")
     add("--blocks", type=whole(1), default=20, help="blocks of 1024 tokens to take the perplexity over")
     add("--custom-generate", action="store_true", help="the plain model with a fair custom_generate beside it instead")

@@ -1,4 +1,4 @@
-"""The measures that the `evaluate` modules in `evaluation` wrap: regard, perplexity and group fairness."""
+"""The measures that the `evaluate` modules in `evaluation` wrap: regard, perplexity, group fairness and invariance."""
 
 from .fairness_result import ElementGap, Gap, GroupFairnessResult, ListParity, MemberParity, Parity
 from .group_fairness import SequenceLevel, group_fairness
