@@ -11,22 +11,23 @@ from .errors import EquiLMError
 
 # What generate() and outputs call the cache in the transformers at hand.
 CACHE = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
-# What a user may call it, in whatever version.
+# What users and models call it, in whatever version. RWKV's state, XLNet's mems and Reformer's past_buckets_states are
+# no `Cache`: they cannot be forked, so these models run without one.
 SPELLINGS = ("cache", "past_key_values", "cache_params")
-# What forward passes call it; the last three are those of RWKV, XLNet and Reformer, and hold no `Cache`.
-_ARGUMENTS = (*SPELLINGS, "state", "mems", "past_buckets_states")
 
 
-def cache_argument(module: Any) -> str:
-    """What the forward pass of a model calls its cache."""
+def cache_argument(module: Any) -> str | None:
+    """What the forward pass of a model calls its cache; None for a model without a `Cache`."""
     parameters = inspect.signature(type(module).forward).parameters
-    return next((name for name in _ARGUMENTS if name in parameters), CACHE)
+    return next((name for name in SPELLINGS if name in parameters), None)
 
 
 def cache_of(outputs: Any) -> Any:
-    """The cache in a model's outputs, or None."""
-    names = [name for name in _ARGUMENTS if name in outputs.keys()]  # noqa: SIM118 - `in` logs where a name is old
-    return outputs[names[0]] if names else None
+    """The `Cache` in a model's outputs, or None."""
+    for name in SPELLINGS:
+        if name in outputs.keys() and isinstance(outputs[name], Cache):  # noqa: SIM118 - `in` logs where a name is old
+            return outputs[name]
+    return None
 
 
 def pop_cache(arguments: dict[str, Any]) -> Any:

@@ -21,6 +21,7 @@ class FairnessReport:
         not_swapped: for each axis the lists that this tokenizer does not have as single tokens, with the reason.
         general_words: R-EquiLM's general words, which keep the base model's logits; empty for EquiLM.
         tokens: the number of token ids that are swapped.
+        self_check: what the model's self-check found.
     """
 
     active: bool
@@ -32,6 +33,7 @@ class FairnessReport:
     not_swapped: dict[str, dict[tuple[str, ...], str]]
     general_words: tuple[str, ...]
     tokens: int
+    self_check: str = "not run"
 
     def __str__(self) -> str:
         state = f"{self.method} is on" if self.active else f"{self.method} is OFF here: inside model.plain()"
@@ -47,6 +49,7 @@ class FairnessReport:
             "R-EquiLM": "equal logits for swapped and neutral words; no promise about general words or whole sentences",
         }[self.method]
         lines.append(f"promise: {promise}" if self.active else "promise: none while off")
+        lines.append(f"self-check: {self.self_check}")
         return "\n".join(lines)
 
 

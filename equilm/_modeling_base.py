@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import torch
@@ -12,13 +13,20 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 
-from ._base_weights import refuse_adapters, take_over_quantization
+from ._base_weights import (
+    build_base,
+    has_linear_head,
+    is_plain_linear,
+    project_columns,
+    refuse_adapters,
+    take_over_quantization,
+)
 from ._compat import CACHE, cache_argument, pop_cache
 from ._coverage import check_repository
 from ._fairness_report import FairnessReport, fairness_report
 from ._generation import FairGenerationMixin
 from ._orbit_rows import Rows
-from ._projection import has_linear_head, is_plain_linear, project_columns
+from ._self_check import CacheUse, SelfCheck, cache_use, check_model
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
@@ -56,16 +64,26 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     _shares_rows = True  # False runs all |G|·B rows, the reference that tests and benchmarks compare with
     _projects_once = False  # whether the head may be applied to the mean hidden state
+    # Prefilling the shared prefix by itself reads all weights once more, about the price of this many tokens.
+    _worth_a_pass = 32
+    _checked = SelfCheck({}, skipped="call model.self_check()")
+    cache_use: CacheUse | None = None  # how the base model's cache may be continued; None: not known yet
 
     def __init__(self, config: EquiLMConfig, language_model: PreTrainedModel | None = None):
+        if language_model is not None:
+            # Which class to load, where the auto class has another, or none.
+            cast(Any, config.text_config).architectures = [type(language_model).__name__]
+            if config._attn_implementation is None:
+                config._attn_implementation = language_model.config._attn_implementation
         super().__init__(config)
         self._is_new = language_model is None  # without weights yet
         if language_model is None:
-            language_model = self.base_auto_class.from_config(config.text_config)
+            language_model = build_base(self.base_auto_class, config.text_config)
         self.language_model = language_model
         self._base_arguments = frozenset(inspect.signature(language_model.forward).parameters)
         self._cache_argument = cache_argument(language_model)
         self._decoder_cache_argument = cache_argument(language_model.get_decoder())
+        self.cache_use = None if self._cache_argument else "none"
         self._is_stateful = language_model._is_stateful
         self.group = config.token_action().group
         for name, table in self._tables().items():
@@ -96,12 +114,21 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers. A table that does not fit its words, or the tokenizer beside it, is refused."""
+        """As in transformers. A table that does not fit its words, or the tokenizer beside it, is refused.
+
+        Args:
+            pretrained_model_name_or_path: a Hub id or a folder.
+            args: as in transformers.
+            kwargs: as in transformers; ``self_check=False`` skips `self_check`.
+        """
+        checks = kwargs.pop("self_check", True)
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with output_loading_info=True, a pair
         if pretrained_model_name_or_path is not None:
             check_repository(pretrained_model_name_or_path, model.config.coverage or (), **kwargs)
         model._projects_once = has_linear_head(model.language_model)  # it had no weights when it was built
+        if checks:
+            model.self_check()
         return loaded
 
     @classmethod
@@ -112,6 +139,8 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         axes: Any = ("gender",),
         relaxed: bool = False,
         unmappable: Literal["raise", "skip"] = "skip",
+        max_piece_share: float | None = 0.25,
+        self_check: bool = True,
         **from_pretrained_kwargs: Any,
     ) -> Wrapped:
         """Wrap a language model of the kind that the class is for.
@@ -123,6 +152,9 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
                 objects, one or several; several act as their product.
             relaxed: R-EquiLM: the axes' general words are left as the base model has them.
             unmappable: what to do with a word list that the tokenizer cannot carry: "skip" it, or "raise".
+            max_piece_share: leave a form out if more than this share of the uses of one of its tokens are pieces of
+                longer words, as "men" is in "men|acing"; None leaves none out.
+            self_check: run `self_check` on the wrapped model.
             from_pretrained_kwargs: given to ``from_pretrained`` when the model is loaded by name.
 
         Returns:
@@ -130,7 +162,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
         Raises:
             EquiLMError: for an unknown axis, lists the tokenizer cannot carry, a tokenizer that does not match the
-                model, or a model of another kind.
+                model, a model of another kind, or one that fails its self-check.
 
         Example:
             >>> from equilm import EquiLMForCausalLM
@@ -145,8 +177,13 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
         base, tokenizer = load_base(model_or_name, tokenizer, cls.base_auto_class, **from_pretrained_kwargs)
         vocab_size = base.config.get_text_config().vocab_size
-        action = VocabularyAction.from_axes(axes, tokenizer, vocab_size=vocab_size, unmappable=unmappable)
-        return cls._wrap(base, action, relaxed)
+        action = VocabularyAction.from_axes(
+            axes, tokenizer, vocab_size=vocab_size, unmappable=unmappable, max_piece_share=max_piece_share
+        )
+        model = cls._wrap(base, action, relaxed)
+        if self_check:
+            model.self_check()
+        return model
 
     @classmethod
     def _wrap(cls: type[Wrapped], base: PreTrainedModel, action: Any, relaxed: bool) -> Wrapped:
@@ -160,6 +197,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             coverage=list(action.coverage),
             relaxed=relaxed,
             dtype=base.dtype,
+            name_or_path=base.name_or_path,
         )
         model = cls(config, base).eval()
         take_over_quantization(model, base)
@@ -203,7 +241,34 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     def fairness_report(self) -> FairnessReport:
         """What is on: print it. Inside `plain` it says that fairness is off."""
-        return fairness_report(self.config, not self.is_plain)
+        return replace(fairness_report(self.config, not self.is_plain), self_check=str(self._checked))
+
+    def self_check(self) -> SelfCheck:
+        """Check the guarantee on this model: a short random text, each path against the definition.
+
+        The forward pass, a prefill with its shared prefix, and cached steps are compared with the mean over g of the
+        base model's own logits on each g·x, without a cache (paper, eq. 3). A shortcut that is wrong on this
+        architecture is switched off, where the model is right without, with a warning. `from_base` and
+        `from_pretrained` run it; `fairness_report` shows what it found. Random states and modes stay as they are.
+
+        Raises:
+            EquiLMError: names the architecture, the path and the difference.
+
+        Example:
+            >>> print(model.self_check())  # doctest: +SKIP
+        """
+        if self.is_plain:
+            raise EquiLMError("Inside plain() there is no fairness to check. Call self_check outside.")
+        self._checked = check_model(self)
+        return self._checked
+
+    def _check_texts(self, ids: Tensor) -> dict[str, Tensor]:
+        """What the self-check reads, by the names of `forward`'s arguments; the last is what is continued."""
+        raise NotImplementedError
+
+    def _check_arguments(self, texts: dict[str, Tensor]) -> dict[str, Any]:
+        """What else the self-check gives `forward` when it continues a text."""
+        raise NotImplementedError
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
@@ -231,19 +296,36 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         super().save_pretrained(*args, **kwargs)
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
-        kwargs[self._cache_argument] = pop_cache(kwargs)
+        if (cache := pop_cache(kwargs)) is not None:
+            kwargs[self._cache_name] = cache
         inputs = cast(Any, self.language_model).prepare_inputs_for_generation(input_ids, **kwargs)
-        inputs[CACHE] = inputs.pop(self._cache_argument, None)
+        if (cache := pop_cache(inputs)) is not None:
+            inputs[CACHE] = cache
         return cast(dict[str, Any], inputs)
 
     def _prepare_cache_for_generation(
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
         """As the base model, by whose class transformers decides which cache it gets, and under which name."""
-        model_kwargs[self._cache_argument] = pop_cache(model_kwargs)
+        cache = pop_cache(model_kwargs)
+        if generation_config.use_cache and self._continues_caches() == "none":
+            generation_config.use_cache = False
+        if cache is not None:
+            model_kwargs[self._cache_name] = cache
         base = cast(Any, self.language_model)
         base._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-        model_kwargs[CACHE] = model_kwargs.pop(self._cache_argument, None)
+        if (cache := pop_cache(model_kwargs)) is not None:
+            model_kwargs[CACHE] = cache
+
+    @property
+    def _cache_name(self) -> str:
+        return self._cache_argument or CACHE
+
+    def _continues_caches(self) -> CacheUse:
+        """How a filled cache may be continued: found out once, by trying."""
+        if self.cache_use is None:
+            self.cache_use = cache_use(self.language_model, self._cache_name)
+        return self.cache_use
 
     def _mean_logits(self, row_logits: Tensor, rows: Rows) -> Tensor:
         """φ(x), shape ``(B, T, V)``, from the base model's logits of each row, ``(n, T, V)``."""
@@ -252,7 +334,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     def _project(self, hidden: Tensor, rows: Rows) -> Tensor:
         """φ(x), shape ``(B, T, V)``, from each row's last hidden states, ``(n, T, H)``, where `_may_project`."""
-        head: Any = self.get_output_embeddings()
+        head: Any = self.language_model.get_output_embeddings()
         rows, words = rows.to(hidden.device), self.words.to(hidden.device)
         logits = head(rows.mean(hidden))  # (B, T, V), right for all words that no g moves
         return self._fix_words(logits, project_columns(head, hidden, words), rows, words)
@@ -260,14 +342,15 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
     @property
     def _may_project(self) -> bool:
         """Whether `_project` gives what `_mean_logits` gives: an adapter may have come to the head meanwhile."""
-        return self._projects_once and is_plain_linear(self.get_output_embeddings())
+        return self._projects_once and is_plain_linear(self.language_model.get_output_embeddings())
 
     def _fix_words(self, logits: Tensor, columns: Tensor, rows: Rows, words: Tensor) -> Tensor:
         """Put the words that some g moves, and R-EquiLM's general words, into the mean of the rows' logits."""
+        return logits.index_copy_(-1, words, self._word_logits(columns, rows))
+
+    def _word_logits(self, columns: Tensor, rows: Rows) -> Tensor:
+        """φ(x) of `words` alone, ``(B, T, C)``, from each row's logits of them, ``(n, T, C)``."""
         moved = self.word_permutation.shape[1]
         branches = columns[..., :moved][rows.branches]  # (|G|, B, T, M)
         action = TokenAction(self.group, self.word_permutation.to(columns.device)).on_logits
-        logits.index_copy_(-1, words[:moved], reynolds(branches, action))
-        if self.config.relaxed:
-            logits.index_copy_(-1, words[moved:], columns[..., moved:][rows.branches[0]])
-        return logits
+        return torch.cat([reynolds(branches, action), columns[..., moved:][rows.branches[0]]], -1)

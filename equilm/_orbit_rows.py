@@ -88,14 +88,16 @@ def distinct_rows(
 
 def per_row(value: Any, rows: Rows, batch: int) -> Any:
     """An attention mask, positions or token types of texts, for rows."""
+    if not isinstance(value, dict) and value.ndim == 3 and value.shape[1] in (1, batch):  # positions of several kinds
+        return value.expand(-1, batch, -1)[:, rows.first % batch]
     if isinstance(value, dict):  # a static cache has one mask for each kind of layer, or none
         return {kind: mask if mask is None else per_row(mask, rows, batch) for kind, mask in value.items()}
     return rows.select(value.expand(batch, *value.shape[1:]))  # positions may be given once for the whole batch
 
 
-def choose(tensors: Sequence[Tensor] | None, rows: Tensor) -> tuple[Tensor, ...] | None:
-    """These rows of the hidden states or attentions of every layer."""
-    return None if tensors is None else tuple(tensor[rows] for tensor in tensors)
+def choose(tensors: Sequence[Tensor | None] | None, rows: Tensor) -> Any:
+    """These rows of the hidden states or attentions of every layer; None for layers that were not asked for."""
+    return None if tensors is None else tuple(None if tensor is None else tensor[rows] for tensor in tensors)
 
 
 class OrbitCache:
@@ -143,20 +145,44 @@ class OrbitCache:
             super().reorder_cache(parents)  # type: ignore[misc]
             self.row_count = len(parents)
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """For pickle and deepcopy: the class is made when it is first needed, so it is named by what it is made of."""
+        return _empty_orbit_cache, (type(self).__bases__[1],), self.__dict__
+
 
 _ORBIT_CLASSES: dict[type, type] = {}  # one for each class of caches, so that types compare equal
+
+
+def _orbit_class(plain: type) -> type:
+    if plain not in _ORBIT_CLASSES:
+        _ORBIT_CLASSES[plain] = type(f"Orbit{plain.__name__}", (OrbitCache, plain), {})
+    return _ORBIT_CLASSES[plain]
+
+
+def _empty_orbit_cache(plain: type) -> Any:
+    orbit_class = _orbit_class(plain)
+    return orbit_class.__new__(orbit_class)
 
 
 def adopt(cache: Any, rows: Rows) -> None:
     """Note in a cache, in place, which rows it was just filled with; from then on it is an `OrbitCache`."""
     if not isinstance(cache, OrbitCache):
-        plain = type(cache)
-        if plain not in _ORBIT_CLASSES:
-            _ORBIT_CLASSES[plain] = type(f"Orbit{plain.__name__}", (OrbitCache, plain), {})
-        cache.__class__ = _ORBIT_CLASSES[plain]
+        cache.__class__ = _orbit_class(type(cache))
         cache.static = is_static(cache)
     cache.branches = rows.branches
     cache.row_count = len(rows.first)
+
+
+def is_filled(cache: Any) -> bool:
+    """Whether a cache, or None, has seen tokens."""
+    if cache is None:
+        return False
+    if isinstance(cache, OrbitCache) and cache.branches is None:
+        return False
+    try:
+        return bool(cache.get_seq_length() > 0)
+    except ValueError:  # there is no length where all layers keep a state
+        return bool(cache.has_previous_state())
 
 
 def is_static(cache: Any) -> bool:

@@ -1,11 +1,12 @@
 """The configuration of an EquiLM: the base model's, the demographic axes, and which of their words are swapped."""
 
-from typing import Any
+import copy
+from typing import Any, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from ._coverage import Coverage, check_coverage, general_token_ids, token_cycles
+from ._coverage import Coverage, axis_factors, check_coverage, general_token_ids, token_cycles
 from .actions import TokenAction
 from .errors import EquiLMError
 
@@ -47,12 +48,23 @@ class EquiLMConfig(PreTrainedConfig):
             self.text_config = AutoConfig.for_model("gpt2")
         elif isinstance(self.text_config, dict):
             self.text_config = AutoConfig.for_model(**self.text_config)
+        else:  # transformers writes the choice of attention into the configurations below its own
+            self.text_config = copy.deepcopy(self.text_config)
         if self.coverage is not None:
             self._read_coverage()
             kwargs.pop("unmapped", None)  # stored until 2026-11, and derived from the coverage since
         super().__post_init__(**kwargs)
         if self.coverage is not None or self.cycles is not None:
             self.token_action()
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
+        """The part of the base model's configuration that is about text."""
+        return cast(PreTrainedConfig, self.text_config).get_text_config(*args, **kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the size of the base model's (padded) vocabulary."""
+        return cast(int, self.get_text_config().vocab_size)
 
     def _read_coverage(self) -> None:
         rows, axes = self.coverage or [], self.axes or []
@@ -61,8 +73,8 @@ class EquiLMConfig(PreTrainedConfig):
             check_coverage(axes, self.coverage)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise EquiLMError(
-                f"axes or coverage of this EquiLMConfig is malformed ({error!r}). Get the repository anew, or wrap the "
-                "base model again with EquiLMForCausalLM.from_base."
+                f"axes or coverage of this EquiLMConfig is malformed ({error!r}). Download the repository again, "
+                "or wrap the base model again with EquiLMForCausalLM.from_base."
             ) from error
         stored = (self.cycles, self.general_ids)  # in files from before these were derived
         self.cycles = self.general_ids = None
@@ -70,8 +82,8 @@ class EquiLMConfig(PreTrainedConfig):
         for name, old, new in zip(("cycles", "general_ids"), stored, derived, strict=True):
             if old is not None and old != new:
                 raise EquiLMError(
-                    f"{name} of this EquiLMConfig are not the token ids of its coverage. Get the repository anew, or "
-                    "wrap the base model again with EquiLMForCausalLM.from_base."
+                    f"{name} of this EquiLMConfig are not the token ids of its coverage. Download the repository "
+                    "again, or wrap the base model again with EquiLMForCausalLM.from_base."
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,7 +112,8 @@ class EquiLMConfig(PreTrainedConfig):
                 "EquiLMForCausalLM.from_base(model, tokenizer, axes=...), which maps the words to tokens."
             )
         vocab_size = self.get_text_config().vocab_size
-        action = TokenAction.from_cycles(self.token_cycles(), vocab_size, self.token_general_ids())
+        factors = None if self.coverage is None else [axis_factors(axis) for axis in self.axes or ()]
+        action = TokenAction.from_cycles(self.token_cycles(), vocab_size, self.token_general_ids(), factors)
         if not self.relaxed:
             return action
         relaxed = action.relaxed()

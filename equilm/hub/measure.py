@@ -1,4 +1,4 @@
-"""What a model card states in numbers: how far eq. 4 is missed, the change of perplexity, and the price in time."""
+"""The numbers of a model card: the gap of equation 4, the change in perplexity, and the slow-down."""
 
 import time
 from collections.abc import Callable
@@ -24,15 +24,15 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class Measurements:
-    """The numbers of a model card; each of a pair is (plain, wrapped).
+    """The numbers of a model card; each pair is (plain, wrapped).
 
     Attributes:
         gap_mean: mean |log P(gY|gX) - log P(Y|X)| per token of sampled continuations, in nats.
-        gap_largest: the largest of them.
-        gap_tokens: the number of tokens times group elements the two are taken over.
+        gap_largest: the largest such difference.
+        gap_tokens: how many pairs of a token and a group element both are taken over.
         perplexity: per token, over non-overlapping blocks.
         perplexity_tokens: the number of tokens scored.
-        perplexity_data: what text was scored.
+        perplexity_data: the name of the text that was scored.
         slow_down_neutral: time of greedy generation over the plain model's, for a prompt without equality words.
         slow_down_named: the same for a prompt that holds one.
         device: where the times were taken.
@@ -69,18 +69,18 @@ def measure(
     Args:
         model: the wrapped model.
         tokenizer: its tokenizer.
-        text: for the perplexity.
+        text: text to measure the perplexity on.
         data_name: what to call the text in the card.
         block_size: tokens in a block for the perplexity; fewer if the model has fewer positions.
         blocks: the number of blocks to score; None: all.
-        seed: of the sampled continuations.
+        seed: seed of the sampled continuations.
         progress: whether to show a progress bar for the blocks.
 
     Raises:
         EquiLMError: if the configuration has no word lists to make prompts from.
     """
     prompts = equality_prompts(model)
-    # First, since a text that is too short is found out here.
+    # First, because this finds out whether the text is too short.
     scores = perplexities(
         {"plain": model.language_model, "wrapped": model},
         tokenizer,

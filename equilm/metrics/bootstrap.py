@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EquiLMError
-from .regard import Estimate
+from .estimates import Estimate
 
 Array = NDArray[np.float64]
 

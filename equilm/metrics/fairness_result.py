@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .regard import Estimate
+from .estimates import Estimate
 
 
 @dataclass(frozen=True)

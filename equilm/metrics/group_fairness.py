@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import EquiLMError, EquiLMWarning
+from ..groups import Factors
 from ..loading import transformers_model
 from ..modeling_equilm import EquiLMForCausalLM
 from ..text.action import TextAction
@@ -245,7 +246,8 @@ def _parity(level: LevelMeter, number: int, log_probs: Array, settings: dict[str
     """Statistics of one axis from log P(v|X), shape ``(P, lists, d)``."""
     axis, lists = level.axes[number], level.lists[number]
     probs = np.exp(log_probs)
-    shifted = [absolute_difference(np.roll(log_probs, -shift, -1), log_probs) for shift in range(1, axis.size)]
+    moves = dict.fromkeys(Factors([axis.factors for axis in level.axes]).moves(number))  # those that differ
+    shifted = [absolute_difference(log_probs[..., list(move)], log_probs) for move in moves if move[0] > 0]
     ratios = np.stack(shifted)  # (d - 1, P, lists, d)
     of_members = probs.sum(1)  # (P, d)
     of_lists = probs.sum(2)  # (P, lists)
@@ -276,9 +278,9 @@ def _parity(level: LevelMeter, number: int, log_probs: Array, settings: dict[str
 
 def _swaps(level: LevelMeter, g: int) -> str:
     """What g does to the first list of each axis: "man→woman, Black→White"."""
-    shifts = level.group.split(g)
-    moved = [(axis.words[0], shift) for axis, shift in zip(level.axes, shifts, strict=True) if shift > 0]
-    return ", ".join(f"{words[0]}→{words[shift]}" for words, shift in moved)
+    factors = Factors([axis.factors for axis in level.axes])
+    moved = [(axis.words[0], factors.moves(number)[g][0]) for number, axis in enumerate(level.axes)]
+    return ", ".join(f"{words[0]}→{words[cell]}" for words, cell in moved if cell > 0)
 
 
 def _unmapped(level: LevelMeter) -> dict[str, tuple[tuple[str, ...], ...]]:

@@ -14,7 +14,7 @@ from ..text.action import TextAction
 from ..text.invariant import act_on_item, check_items, distinct_images, scores_of_images
 from ..words.axes import AxisLike
 from .bootstrap import check_bootstrap, clustered_means
-from .regard import Estimate
+from .estimates import Estimate
 
 Array = NDArray[np.float64]
 

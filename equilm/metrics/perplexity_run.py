@@ -1,7 +1,6 @@
 """What perplexity is computed from, block by block: kept in a file as it comes in, so an interrupted run goes on."""
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EquiLMError
+from .record_file import RecordFile
 from .text_blocks import TextBlocks
 
 # A block scored again by the same model differs by the order of sums only: other threads, another batch size.
@@ -91,9 +91,10 @@ class PerplexityRun:
         self.count = len(pieces.blocks) if count is None else count
         self.nlls: list[dict[str, float]] = []
         self.seconds = 0.0
-        self._file = file
-        if file is not None:
-            self._open(file)
+        self._file = None if file is None else RecordFile(file, self._settings())
+        for record in self._file.read()[: self.count] if self._file else ():
+            self.nlls.append(record["nll"])
+            self.seconds += record["seconds"]
         self.resumed = self.done > 0
 
     @property
@@ -110,35 +111,17 @@ class PerplexityRun:
             "tokens": hashlib.sha256(self.pieces.ids.numpy().tobytes()).hexdigest(),
         }
 
-    def _open(self, file: Path) -> None:
-        written = file.read_text("utf-8") if file.exists() else ""
-        whole = written[: written.rfind("\n") + 1]  # an interrupted run may have left the start of a line
-        if not whole:
-            file.write_text(json.dumps(self._settings()) + "\n", "utf-8")
-            return
-        settings, *lines = (json.loads(line) for line in whole.splitlines())
-        expected = self._settings()
-        if settings != expected:
-            names = [name for name in expected if settings.get(name) != expected[name]]
-            raise EquiLMError(
-                f"{file} holds another measurement: {', '.join(names)} differ. Name another file, or delete this one."
-            )
-        if whole != written:
-            file.write_text(whole, "utf-8")
-        for line in lines[: self.count]:
-            self.nlls.append(line["nll"])
-            self.seconds += line["seconds"]
-
     def check(self, nlls: Mapping[str, float]) -> None:
         """Compare the last block, scored again, with what the file says of it.
 
         Raises:
             EquiLMError: if they differ: the file is of other models with these names.
         """
+        assert self._file is not None, "only blocks from a file are scored again"
         for name, nll in nlls.items():
             if not math.isclose(nll, self.nlls[-1][name], rel_tol=_SAME):
                 raise EquiLMError(
-                    f"{self._file} is of other models: block {self.done} has {self.nlls[-1][name]:.4f} nats for "
+                    f"{self._file.path} is of other models: block {self.done} has {self.nlls[-1][name]:.4f} nats for "
                     f"{name!r}, but this model gives {nll:.4f}. Name another file, or delete this one."
                 )
 
@@ -152,8 +135,7 @@ class PerplexityRun:
         self.nlls.append(dict(nlls))
         self.seconds += seconds
         if self._file is not None:
-            with self._file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps({"block": self.done, "nll": dict(nlls), "seconds": seconds}) + "\n")
+            self._file.append([{"block": self.done, "nll": dict(nlls), "seconds": seconds}])
 
     def compute(self) -> dict[str, PerplexityResult]:
         """The results over the blocks done, by model."""

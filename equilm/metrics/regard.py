@@ -1,38 +1,26 @@
 """Regard by demographic group: how much of each label every group's texts get, and how far the groups are apart.
 
 Sheng et al. (2019) and the paper (section 5.2) count the labels; Hugging Face's measure averages their probabilities.
-Both are here, for any number of groups, with bootstrap intervals.
+Both are here, for any number of groups, with confidence intervals, and for each pair a test that they do not differ.
 """
 
 import re
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from math import fsum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest, norm
 
 from ..errors import EquiLMError
+from .bootstrap import check_bootstrap
+from .disparity import disparity, mean_covariance, means
+from .estimates import DifferenceEstimate, Estimate
 from .regard_classifier import LABELS, RegardClassifier
 
 Scores = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and its bootstrap percentile interval.
-
-    Args:
-        value: of the texts at hand.
-        low: lower end of the interval.
-        high: upper end.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -55,8 +43,9 @@ class GroupRegard:
 class Disparity:
     """How far two groups are apart: total variation, half the sum over labels of the absolute differences, 0 to 1.
 
-    Samples of one distribution differ by chance too, and a distance is never negative, so an interval above 0 is by
-    itself no evidence of a difference; its upper end bounds the difference.
+    Samples of equal distributions differ by chance too, so a value above 0 is no evidence of a difference: a small
+    p-value is, and an interval above 0 (`equilm.metrics.disparity.disparity`). With many pairs of groups expect one
+    p-value in twenty below 0.05 by chance.
 
     Args:
         groups: their names.
@@ -65,8 +54,8 @@ class Disparity:
     """
 
     groups: tuple[str, str]
-    fractions: Estimate
-    probabilities: Estimate
+    fractions: DifferenceEstimate
+    probabilities: DifferenceEstimate
 
 
 @dataclass(frozen=True)
@@ -79,9 +68,10 @@ class RegardResult:
         classifier: name of the classifier.
         masked: whether the groups' names were masked in the texts.
         truncated: how many texts were cut at the classifier's maximum length; None if it does not tell.
-        bootstrap: number of resamples.
+        paired: whether the groups' texts were compared pair by pair.
+        bootstrap: number of draws behind the intervals and tests of disparities.
         confidence: of the intervals.
-        seed: of the resampling.
+        seed: of the draws.
     """
 
     by_group: dict[str, GroupRegard]
@@ -89,6 +79,7 @@ class RegardResult:
     classifier: str
     masked: bool
     truncated: int | None
+    paired: bool
     bootstrap: int
     confidence: float
     seed: int
@@ -138,6 +129,7 @@ def regard(
     texts: Mapping[str, Sequence[str]],
     classifier: RegardClassifier,
     phrases: Mapping[str, str] | None = None,
+    paired: bool = False,
     bootstrap: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -151,14 +143,17 @@ def regard(
         classifier: from `load_classifier`.
         phrases: by group, the phrase to mask in its texts (`mask_group`). Masking makes sure that the score is about
             what is said, not about whom; the paper scores unmasked texts.
-        bootstrap: number of resamples of each group's texts.
+        paired: whether texts at the same place belong together in all groups, drawn with one seed for instance. They
+            are then compared pair by pair, which sees smaller differences.
+        bootstrap: number of draws behind the intervals and tests of disparities.
         confidence: of the intervals.
-        seed: of the resampling.
+        seed: of the draws.
         batch_size: texts scored at once.
         progress: show a progress bar.
 
     Raises:
-        EquiLMError: for no group, a group without texts, an empty text, or phrases of other groups than the texts.
+        EquiLMError: for no group, a group without texts, an empty text, phrases of other groups than the texts, or
+            pairs of groups of unequal size.
     """
     _check_groups(texts)
     for group, group_texts in texts.items():
@@ -184,6 +179,7 @@ def regard(
         classifier=classifier.name,
         masked=phrases is not None,
         truncated=classifier.truncated(pooled),
+        paired=paired,
         bootstrap=bootstrap,
         confidence=confidence,
         seed=seed,
@@ -196,82 +192,76 @@ def regard_from_scores(
     classifier: str,
     masked: bool = False,
     truncated: int | None = None,
+    paired: bool = False,
     bootstrap: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> RegardResult:
     """The regard of each group, from scores that are there already.
 
-    The result depends on each group's scores, not on their order: groups of equal texts get equal numbers to the last
-    digit.
+    Without pairs the result depends on each group's scores, not on their order: groups of equal texts get equal numbers
+    to the last digit. The intervals of fractions are Wilson's, those of mean probabilities normal ones with a variance
+    that is never 0 (`equilm.metrics.disparity.mean_covariance`). All intervals and tests are about texts after the same
+    prompts, not about other prompts.
 
     Args:
         scores: by group, what `RegardClassifier.scores` gave for its texts, shape ``(N, 4)``.
         classifier: name of the classifier.
         masked: whether the groups' names were masked.
         truncated: how many texts were cut, if known.
-        bootstrap: number of resamples of each group's texts.
+        paired: whether rows at the same place belong together in all groups.
+        bootstrap: number of draws behind the intervals and tests of disparities.
         confidence: of the intervals.
-        seed: of the resampling.
+        seed: of the draws.
 
     Raises:
-        EquiLMError: for no group, a group without texts, scores of another shape, or a setting out of range.
+        EquiLMError: for no group, a group without texts, scores of another shape, pairs of groups of unequal size, or a
+            setting out of range.
     """
-    _check(scores, bootstrap, confidence)
-    # Means of one order, so that they do not depend on the order of the texts.
-    ordered = {group: rows[np.lexsort(rows.T)] for group, rows in scores.items()}
-    # Two series of resamples for each group: a pair takes one of each, so that its two samples are independent.
-    drawn = {
-        group: [_resample(rows, bootstrap, (seed, series)) for series in (0, 1)] for group, rows in ordered.items()
-    }
-    values = {group: _statistics(rows) for group, rows in ordered.items()}
+    _check(scores, paired)
+    check_bootstrap(bootstrap, confidence)
+    # Sorted, so that independent samples do not depend on the order of the texts.
+    rows = scores if paired else {group: found[np.lexsort(found.T)] for group, found in scores.items()}
+    labels = {group: np.eye(len(LABELS))[found.argmax(1)] for group, found in rows.items()}  # one-hot
 
-    def by_label(group: str, statistic: int) -> dict[str, Estimate]:
-        return {
-            label: _estimate(values[group][statistic, column], drawn[group][0][:, statistic, column], confidence)
-            for column, label in enumerate(LABELS)
-        }
-
-    def between(one: str, other: str, statistic: int) -> Estimate:
-        return _estimate(
-            _total_variation(values[one], values[other])[statistic],
-            _total_variation(drawn[one][0], drawn[other][1])[:, statistic],
-            confidence,
+    def between(one: str, other: str, samples: Mapping[str, Scores]) -> DifferenceEstimate:
+        return disparity(
+            samples[one], samples[other], paired=paired, resamples=bootstrap, confidence=confidence, seed=seed
         )
 
-    pairs = [Disparity(pair, between(*pair, 0), between(*pair, 1)) for pair in combinations(scores, 2)]
+    pairs = [Disparity(pair, between(*pair, labels), between(*pair, rows)) for pair in combinations(scores, 2)]
     return RegardResult(
-        by_group={group: GroupRegard(len(scores[group]), by_label(group, 0), by_label(group, 1)) for group in scores},
+        by_group={
+            group: GroupRegard(len(rows[group]), _fractions(labels[group], confidence), _mean(rows[group], confidence))
+            for group in rows
+        },
         disparities=tuple(sorted(pairs, key=lambda pair: -pair.fractions.value)),
         classifier=classifier,
         masked=masked,
         truncated=truncated,
+        paired=paired,
         bootstrap=bootstrap,
         confidence=confidence,
         seed=seed,
     )
 
 
-def _statistics(rows: Scores) -> Scores:
-    """Label fractions and mean probabilities, shape ``(2, 4)``, of rows ``(N, 4)``."""
-    counts = np.bincount(rows.argmax(1), minlength=len(LABELS))
-    return np.stack([counts / len(rows), [fsum(column) / len(rows) for column in rows.T]])
+def _fractions(labels: Scores, confidence: float) -> dict[str, Estimate]:
+    """By label, the fraction of one-hot rows ``(n, 4)``."""
+    found = {}
+    for label, count in zip(LABELS, labels.sum(0), strict=True):
+        interval = binomtest(int(count), len(labels)).proportion_ci(confidence, method="wilson")
+        found[label] = Estimate(float(count / len(labels)), float(interval.low), float(interval.high))
+    return found
 
 
-def _resample(rows: Scores, bootstrap: int, seed: tuple[int, int]) -> Scores:
-    """`_statistics` of as many samples with replacement, shape ``(bootstrap, 2, 4)``."""
-    generator = np.random.default_rng(seed)
-    both = np.stack([np.eye(len(LABELS))[rows.argmax(1)], rows], axis=1)  # (N, 2, 4)
-    return np.stack([both[generator.integers(len(rows), size=len(rows))].mean(0) for _ in range(bootstrap)])
-
-
-def _total_variation(one: Scores, other: Scores) -> Scores:
-    return np.abs(one - other).sum(-1) / 2
-
-
-def _estimate(value: float, resampled: Scores, confidence: float) -> Estimate:
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(value), float(low), float(high))
+def _mean(rows: Scores, confidence: float) -> dict[str, Estimate]:
+    """By label, the mean of probabilities ``(n, 4)``."""
+    widths = norm.ppf((1 + confidence) / 2) * np.sqrt(np.diag(mean_covariance(rows)))
+    return {
+        label: Estimate(float(mean), float(max(0, mean - width)), float(min(1, mean + width)))
+        for label, mean, width in zip(LABELS, means(rows), widths, strict=True)
+    }
 
 
 def _check_groups(groups: Mapping[str, Sized]) -> None:
@@ -282,7 +272,7 @@ def _check_groups(groups: Mapping[str, Sized]) -> None:
             raise EquiLMError(f"The group {group!r} has no texts: expected at least one. Leave the group out.")
 
 
-def _check(scores: Mapping[str, Scores], bootstrap: int, confidence: float) -> None:
+def _check(scores: Mapping[str, Scores], paired: bool) -> None:
     _check_groups(scores)
     for group, rows in scores.items():
         if rows.ndim != 2 or rows.shape[1] != len(LABELS):
@@ -290,7 +280,7 @@ def _check(scores: Mapping[str, Scores], bootstrap: int, confidence: float) -> N
                 f"The scores of the group {group!r} have the shape {rows.shape}: expected (texts, {len(LABELS)}), one "
                 f"column for each of {', '.join(LABELS)}."
             )
-    if bootstrap < 1:
-        raise EquiLMError(f"bootstrap is the number of resamples, got {bootstrap}: expected at least 1.")
-    if not 0 < confidence < 1:
-        raise EquiLMError(f"confidence is a probability, got {confidence}: expected a number between 0 and 1.")
+    if paired and len(sizes := {len(rows) for rows in scores.values()}) > 1:
+        raise EquiLMError(
+            f"The groups have {', '.join(map(str, sorted(sizes)))} texts: pairs need as many in each. Leave paired out."
+        )

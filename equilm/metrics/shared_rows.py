@@ -6,10 +6,9 @@ are the mean hidden states that EquiLM projects.
 """
 
 import inspect
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +94,20 @@ class SharedRows:
 
 
 @contextmanager
+def _forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Inside, calling the module calls another function; a hook cannot do it, as it cannot leave a pass out."""
+    own = vars(module).get("forward")  # one of the module itself, as accelerate sets
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
+
+
+@contextmanager
 def share_rows(base: PreTrainedModel) -> Iterator[SharedRows]:
     """Inside, the base's decoder runs each row once, whichever of the models around it asks.
 
@@ -124,5 +137,5 @@ def share_rows(base: PreTrainedModel) -> Iterator[SharedRows]:
     if decoder is base:
         raise EquiLMError(f"{type(base).__name__} has no decoder apart from its head, so its rows cannot be shared.")
     rows = SharedRows(decoder, head)
-    with patch.object(decoder, "forward", rows.forward), patch.object(head, "forward", rows.project):
+    with _forward(decoder, rows.forward), _forward(head, rows.project):
         yield rows

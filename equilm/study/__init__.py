@@ -9,9 +9,35 @@ from typing import TYPE_CHECKING, Any
 from .cells import DECODERS, Cell, Study
 
 if TYPE_CHECKING:
+    from .records import (
+        CostRecord,
+        GapRecord,
+        PairRecord,
+        PerplexityRecord,
+        PerplexityTable,
+        RegardRecord,
+        SampleRecord,
+        StudyDescription,
+        StudyResults,
+    )
     from .run import rebuild, run_study
 
-__all__ = ["DECODERS", "Cell", "Study", "rebuild", "run_study"]
+__all__ = [
+    "DECODERS",
+    "Cell",
+    "CostRecord",
+    "GapRecord",
+    "PairRecord",
+    "PerplexityRecord",
+    "PerplexityTable",
+    "RegardRecord",
+    "SampleRecord",
+    "Study",
+    "StudyDescription",
+    "StudyResults",
+    "rebuild",
+    "run_study",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +46,8 @@ def __getattr__(name: str) -> Any:
         from . import run
 
         return getattr(run, name)
+    if name in __all__:
+        from . import records
+
+        return getattr(records, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

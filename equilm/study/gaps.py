@@ -9,15 +9,17 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..metrics.record_file import RecordFile
 from ..sampling import symmetrized_log_prob
 from ..testing import log_prob_gap
 from .cells import Cell, CellTexts
 from .prompts import GROUPS
-from .storage import RecordFile
 from .texts import AxisModels
 
 # Texts of each cell on which the gap is measured: enough for a mean, and cheap beside sampling.
 GAP_TEXTS = 5
+
+_CHECKED = ("gaps", "swapped", "name_only")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class CellCheck:
     gaps: list[float]
     swapped: list[bool]
     name_only: list[bool]
+
+    def to_record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"cell": self.cell.names(), **{name: getattr(self, name) for name in _CHECKED}}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "CellCheck":
+        """What `to_record` wrote down."""
+        return cls(Cell(*record["cell"]), *(record[name] for name in _CHECKED))
 
 
 def check_cells(
@@ -56,14 +67,12 @@ def check_cells(
             if cell.axis not in models:
                 models = {cell.axis: AxisModels(base, tokenizer, cell.axis)}
             check = check_cell(models[cell.axis], texts, cells[replace(cell, group=GROUPS[cell.axis][0])])
-            file.append(
-                [{"cell": cell.names(), "gaps": check.gaps, "swapped": check.swapped, "name_only": check.name_only}]
-            )
+            file.append([check.to_record()])
 
 
 def read_checks(file: RecordFile) -> dict[Cell, CellCheck]:
     """The checks that the file holds."""
-    checks = [CellCheck(**{**record, "cell": Cell(*record["cell"])}) for record in file.read()]
+    checks = [CellCheck.from_record(record) for record in file.read()]
     return {check.cell: check for check in checks}
 
 

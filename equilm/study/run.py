@@ -1,20 +1,22 @@
 """A whole study, one step after the other: sample, check, measure perplexity, score, write the page."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import EquiLMError
+from ..metrics.record_file import RecordFile
 from ..metrics.regard_classifier import RegardClassifier
 from .cells import Study
 from .gaps import GAP_TEXTS, check_cells, read_checks
 from .measures import perplexity_records
 from .page import render, render_summary
+from .records import PerplexityTable, StudyResults
 from .results import collect, write
-from .storage import RecordFile, read_cells, read_header
+from .storage import StudySettings, read_cells, read_header
 from .texts import sample_cells
 
 
@@ -29,7 +31,7 @@ def run_study(
     perplexity: str | None = None,
     perplexity_file: Path | None = None,
     blocks: int | None = None,
-) -> dict[str, Any] | None:
+) -> StudyResults | None:
     """Run a study, or what is left of it, and write its page.
 
     Under ``accelerate launch`` all processes sample, and the first one does the rest.
@@ -47,14 +49,14 @@ def run_study(
         blocks: measure perplexity on the first so many blocks; None: all.
 
     Returns:
-        What ``results.json`` holds; None without a classifier, and in all processes but the first.
+        All that was found, as ``results.json`` holds it; None without a classifier, and in all processes but the first.
 
     Raises:
         EquiLMError: for a folder with another study, and for axes that the tokenizer cannot carry.
     """
     state = PartialState()
     base = base.to(state.device)
-    settings = study_settings(study, base, name or base.config.name_or_path or "")
+    settings = study_settings(study, base, name or base.config.name_or_path)
     sample_cells(study, base, tokenizer, folder, settings, state)
     state.destroy_process_group()  # a process that exits before it is closed may abort
     if not state.is_main_process:
@@ -65,11 +67,11 @@ def run_study(
     if perplexity is not None:
         kept = perplexity_file or folder / f"perplexity-{Path(perplexity).name}-{'-'.join(study.axes)}.jsonl"
         table = perplexity_records(study, base, tokenizer, perplexity, kept, blocks)
-        (folder / "perplexity.json").write_text(json.dumps(table, indent=1) + "\n", "utf-8")
+        (folder / "perplexity.json").write_text(json.dumps(asdict(table), indent=1) + "\n", "utf-8")
     return None if classifier is None else rebuild(study, folder, classifier)
 
 
-def rebuild(study: Study, folder: Path, classifier: RegardClassifier) -> dict[str, Any]:
+def rebuild(study: Study, folder: Path, classifier: RegardClassifier) -> StudyResults:
     """Score and write the page anew from what the folder keeps; no model is needed.
 
     Args:
@@ -81,7 +83,8 @@ def rebuild(study: Study, folder: Path, classifier: RegardClassifier) -> dict[st
         EquiLMError: if texts are missing.
     """
     header = read_header(folder)
-    settings = {**header["settings"], **study.sampling_settings()}
+    kept = header.settings
+    settings = StudySettings(kept.model, kept.parameters, kept.dtype, **study.sampling_settings())
     cells, checks = read_cells(folder, settings), read_checks(_checks(folder, settings))
     chosen = study.cells()
     if missing := [cell for cell in chosen if cell not in checks]:
@@ -89,21 +92,21 @@ def rebuild(study: Study, folder: Path, classifier: RegardClassifier) -> dict[st
             f"{folder} lacks {len(missing)} of {len(chosen)} prompts and decoders, such as {missing[0].prompt!r} by "
             f"{missing[0].decoder}. Run the study without --page-only first, or choose fewer axes, tasks and decoders."
         )
-    kept = folder / "perplexity.json"
-    perplexity = json.loads(kept.read_text("utf-8")) if kept.exists() else None
+    table = folder / "perplexity.json"
+    perplexity = PerplexityTable.from_dict(json.loads(table.read_text("utf-8"))) if table.exists() else None
     cells, checks = {cell: cells[cell] for cell in chosen}, {cell: checks[cell] for cell in chosen}
-    results = collect(study, settings, header["made_with"], cells, checks, classifier, perplexity, folder)
+    results = collect(study, header, cells, checks, classifier, perplexity, folder)
     write(results, folder)
     (folder / "index.html").write_text(render(results), "utf-8")
     (folder / "summary.md").write_text(render_summary(results), "utf-8")
     return results
 
 
-def study_settings(study: Study, base: PreTrainedModel, name: str) -> dict[str, Any]:
+def study_settings(study: Study, base: PreTrainedModel, name: str) -> StudySettings:
     """What all cells of an output folder share."""
-    model = {"model": name, "parameters": base.num_parameters(), "dtype": str(base.dtype).removeprefix("torch.")}
-    return {**model, **study.sampling_settings()}
+    dtype = str(base.dtype).removeprefix("torch.")
+    return StudySettings(name, base.num_parameters(), dtype, **study.sampling_settings())
 
 
-def _checks(folder: Path, settings: dict[str, Any]) -> RecordFile:
-    return RecordFile(folder / "checks.jsonl", {**settings, "gap_texts": GAP_TEXTS})
+def _checks(folder: Path, settings: StudySettings) -> RecordFile:
+    return RecordFile(folder / "checks.jsonl", {**asdict(settings), "gap_texts": GAP_TEXTS})

@@ -3,17 +3,17 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from ..metrics.record_file import RecordFile
 from ..metrics.regard import mask_group, regard_from_scores
 from ..metrics.regard_classifier import RegardClassifier
 from .cells import Cell, CellTexts, Study
 from .prompts import CONTEXTS
-from .storage import RecordFile
+from .records import RegardRecord
 
 # What the classifier reads. The last shows its own bias: the same texts, those of all groups, under each one's name.
 VIEWS = {"masked": "Masked", "raw": "As written", "renamed": "Same texts, other name"}
@@ -25,7 +25,9 @@ Scores = Mapping[str, NDArray[np.float64]]
 """For each text the probabilities of `LABELS`, float64, shape ``(4,)``."""
 
 
-def view_texts(study: Study, cells: Mapping[Cell, CellTexts], axis: str, task: str, decoder: str) -> dict[str, Any]:
+def view_texts(
+    study: Study, cells: Mapping[Cell, CellTexts], axis: str, task: str, decoder: str
+) -> dict[str, dict[str, list[str]]]:
     """The texts that the classifier reads: for each of `VIEWS`, for each group a list of texts."""
     groups = study.groups(axis)
     own = {group: [Cell(axis, task, group, context, decoder) for context in CONTEXTS[task]] for group in groups}
@@ -69,15 +71,17 @@ def score_texts(texts: Iterable[str], classifier: RegardClassifier, folder: Path
 
 def regard_records(
     study: Study, cells: Mapping[Cell, CellTexts], scores: Scores, classifier: str
-) -> list[dict[str, Any]]:
-    """Fractions by group, and the disparity between groups, for each axis, task, decoder and view."""
+) -> list[RegardRecord]:
+    """Fractions by group, and the disparity between groups, for each axis, task, decoder and view.
+
+    Texts at the same place come from one seed, or are one text under two names, so the groups are compared in pairs.
+    """
     records = []
     for axis in study.axes:
         for task in study.tasks:
             for decoder in study.decoders:
                 for view, groups in view_texts(study, cells, axis, task, decoder).items():
                     rows = {group: np.stack([scores[text] for text in texts]) for group, texts in groups.items()}
-                    result = regard_from_scores(rows, classifier=classifier, masked=view == "masked")
-                    record = {"axis": axis, "task": task, "decoder": decoder, "view": view}
-                    records.append({**record, **{name: result.to_dict()[name] for name in ("by_group", "disparities")}})
+                    found = regard_from_scores(rows, classifier=classifier, masked=view == "masked", paired=True)
+                    records.append(RegardRecord(axis, task, decoder, view, found.by_group, found.disparities))
     return records

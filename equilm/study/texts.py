@@ -18,7 +18,7 @@ from ..sampling import symmetrized_generate
 from .cells import Cell, CellTexts, Study
 from .prompts import GROUPS
 from .provenance import provenance
-from .storage import cell_file, read_cells
+from .storage import StudySettings, cell_file, read_cells
 
 
 class AxisModels:
@@ -135,7 +135,7 @@ def sample_cells(
     base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-    settings: dict[str, Any],
+    settings: StudySettings,
     state: PartialState | None = None,
 ) -> None:
     """Draw the texts of all cells that the folder does not hold yet, each saved as soon as it is finished.

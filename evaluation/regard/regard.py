@@ -38,7 +38,9 @@ Args:
         "packaged"; a Hub id or folder; a text-classification pipeline; a function of the form pipelines have.
     phrases (dict, optional): the phrase to mask as XYZ, by group in config "groups", and by input ("data",
         "references") in the others.
-    bootstrap, confidence, seed (optional): number of resamples, confidence and seed of the intervals; config "groups".
+    paired (bool, optional): whether texts at the same place of each group belong together; config "groups".
+    bootstrap, confidence, seed (optional): number of draws, confidence and seed of the intervals and tests; config
+        "groups".
     batch_size (int, optional): texts scored at once.
     progress (bool, optional): show a progress bar.
 Returns:

@@ -28,8 +28,18 @@ from development import development_split
 from recipes import EQUI_TUNING, GROUP_TRAINING, PRETRAINING, PRETRAINING_DROPOUT
 from tqdm.auto import tqdm
 
-from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanConfig, ScanPreTrainedModel, ScanSeq2Seq, load_split
-from equilm.scan.training import Recipe, check_seed, fit, validation_split
+from equilm.scan import (
+    EquiScanSeq2Seq,
+    GroupScanSeq2Seq,
+    Recipe,
+    ScanConfig,
+    ScanPreTrainedModel,
+    ScanSeq2Seq,
+    fit,
+    load_split,
+    validation_split,
+)
+from equilm.scan.training import check_seed
 
 TASKS = ("add_jump", "around_right")
 TABLES = {"lstm": 2, "rnn": 7, "gru": 8}

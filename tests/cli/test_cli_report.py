@@ -45,14 +45,14 @@ def test_report(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert not (output / "index.html").exists() and capsys.readouterr().out == ""
     report(*SMALL, "--output", output, "--page-only")
     assert str(output / "index.html") in capsys.readouterr().out and (output / "index.html").exists()
-    assert read_header(output)["settings"]["model"] == str(model)
+    assert read_header(output).settings.model == str(model)
     before = (output / "results.json").read_bytes()
     report(*SMALL, "--model", model, "--output", output)
     assert (output / "results.json").read_bytes() == before, "all was there"
 
     study = Study(axes=("race",), tasks=("respect",), decoders=("equilm",), samples=2, max_new_tokens=3)
     results = run_study(study, *models(), tmp_path / "from Python", classifier(), name=str(model))
-    assert results is not None and results["regard"] == json.loads(before)["regard"]
+    assert results is not None and json.loads(json.dumps(results.to_dict()))["regard"] == json.loads(before)["regard"]
 
 
 @pytest.mark.parametrize(

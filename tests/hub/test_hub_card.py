@@ -75,7 +75,7 @@ with model.plain():
   after a space and at the start of a text):
   Black/White/Asian
 
-The lists with their token ids are in `config.json` (`axes`, `coverage`).
+The lists with their token ids are in `config.json` (`axes`, `cycles`, `coverage`).
 
 ## Measured
 

@@ -1,0 +1,120 @@
+"""What may be handed on to the base model beside token ids: what belongs to each text, flags, and nothing unseen."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._orbit_rows import Rows, per_row
+from .errors import EquiLMError
+
+# Given for each text, so that its permuted copies need it too: shape (B, T), for positions also (K, B, T).
+PER_TEXT = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
+# Where packed texts begin, over the whole batch: given for texts, and needed for rows.
+PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """What a forward pass is given for B texts.
+
+    Args:
+        ids: int64, shape ``(B, T)``.
+        per_text: masks, positions and token types, by name.
+        flags: what is the same for all rows, by name.
+        starts: bool, shape ``(B, T)``: where packed texts begin; None where nothing is packed.
+    """
+
+    ids: Tensor
+    per_text: dict[str, Any]
+    flags: dict[str, Any]
+    starts: Tensor | None = None
+
+    def between(self, start: int, end: int) -> "TextBatch":
+        """The tokens from ``start`` to ``end``, with the mask of all before them."""
+        after = self.ids.shape[1] - end
+        part = {}
+        for name, value in self.per_text.items():
+            part[name] = value[:, : value.shape[1] - after] if name == "attention_mask" else value[..., start:end]
+        return TextBatch(self.ids[:, start:end], part, self.flags)
+
+    def of_rows(self, copies: Tensor, rows: Rows) -> dict[str, Any]:
+        """The base model's arguments for the rows: of the permuted ids ``(|G|, B, T)`` and all else."""
+        batch = len(self.ids)
+        arguments = {name: per_row(value, rows, batch) for name, value in self.per_text.items()}
+        packing = {} if self.starts is None else packing_of_rows(self.starts, rows)
+        return {"input_ids": copies.flatten(0, 1)[rows.first], **arguments, **packing, **self.flags}  # (n, T)
+
+
+def refuse_unknown(arguments: dict[str, Any]) -> None:
+    """Refuse what cannot be handed to the permuted texts: tensors, caches and whatever may hold one.
+
+    Args:
+        arguments: the keywords that are left once those that are understood are taken out.
+
+    Raises:
+        EquiLMError: names the keyword.
+    """
+    for name, value in arguments.items():
+        if name == "output_hidden_states" or value is None or isinstance(value, bool | int | float | str):
+            continue  # a flag, the same for all rows
+        raise EquiLMError(
+            f"EquiLM does not know what the group does to {name}, a {type(value).__name__}, so it cannot give it to "
+            "the permuted texts. It takes text alone: leave it out, or use model.plain() to run the base model "
+            "unfairly."
+        )
+
+
+def take_per_text(arguments: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
+    """Take out of the arguments what is given for each text, and keep what the base model accepts.
+
+    Positions and token types are extras that not every architecture knows; it then makes its own.
+
+    Raises:
+        EquiLMError: for token types of images, sounds or videos.
+    """
+    given = {name: arguments.pop(name) for name in PER_TEXT if name in arguments}
+    types = given.get("mm_token_type_ids")
+    if types is not None and bool(types.any()):
+        raise EquiLMError("mm_token_type_ids marks tokens that are not text: EquiLMForCausalLM takes text alone.")
+    return {name: value for name, value in given.items() if value is not None and name in accepted}
+
+
+def take_packing(arguments: dict[str, Any], ids: Tensor, positions: Tensor | None, flash: bool) -> Tensor | None:
+    """Take out of the arguments where packed texts begin: bool, shape ``(B, T)``; None where nothing is packed.
+
+    Args:
+        arguments: may hold ``cu_seq_lens_q`` and its like, which count over the whole flattened batch.
+        ids: shape ``(B, T)``.
+        positions: shape ``(1 or B, T)``, or None. FlashAttention takes texts to begin where they do not rise by one,
+            in a batch of one, which the permuted rows no longer are; other kernels find this out for any batch.
+        flash: whether FlashAttention runs.
+
+    Raises:
+        EquiLMError: where queries and keys are packed differently.
+    """
+    given = {name: arguments.pop(name, None) for name in PACKING}
+    queries, keys = given["cu_seq_lens_q"], given["cu_seq_lens_k"]
+    starts = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
+    if queries is not None:
+        if keys is None or not torch.equal(queries, keys) or int(queries[-1]) != ids.numel():
+            raise EquiLMError(
+                f"cu_seq_lens_q and cu_seq_lens_k must be equal and end with the {ids.numel()} tokens of the batch."
+            )
+        starts.view(-1)[queries[:-1].long()] = True
+        return starts
+    if not flash or positions is None or positions.ndim != 2 or len(ids) > 1:
+        return None
+    starts[:, 1:] = positions.diff(dim=-1) != 1
+    return starts if bool(starts.any()) else None
+
+
+def packing_of_rows(starts: Tensor, rows: Rows) -> dict[str, Any]:
+    """``cu_seq_lens_q`` and its like, over the flattened rows ``(n, T)``, from where the texts begin ``(B, T)``."""
+    marked = rows.select(starts).clone()  # (n, T)
+    marked[:, 0] = True
+    begins = marked.flatten().nonzero().flatten().int()
+    offsets = torch.cat([begins, begins.new_tensor([marked.numel()])])
+    longest = int(offsets.diff().max())
+    return dict(zip(PACKING, (offsets, offsets, longest, longest), strict=True))
