@@ -169,7 +169,7 @@ def test_words_that_the_tokenizer_cannot_carry_are_named(
     fair: dict[str, EquiLMForCausalLM], tokenizer: PreTrainedTokenizerBase
 ) -> None:
     found = compare(fair["gender"], tokenizer, "The niece was", "EquiLM", Decoding(max_new_tokens=2))
-    assert any("cannot carry" in note for note in found.notes)
+    assert any("is not a single token" in note for note in found.notes)
     assert ("nephew", "niece") in found.report.not_swapped["gender"]
 
 
