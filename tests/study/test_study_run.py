@@ -26,7 +26,7 @@ from equilm.study.page import equality, number, render
 from equilm.study.prompts import CONTEXTS, GROUPS
 from equilm.study.records import PairRecord, RegardRecord, StudyResults
 from equilm.study.run import rebuild, run_study
-from equilm.study.scoring import score_texts, view_texts
+from equilm.study.scoring import regard_records, score_texts, view_texts
 from equilm.study.storage import read_cells
 from equilm.study.summary import nats, p_value, summarize
 
@@ -124,13 +124,22 @@ def test_paired_texts_have_equal_regard_to_the_last_digit(results: StudyResults)
         if pair.decoder in PAIRED:
             assert pair.swapped == pair.pairs == STUDY.samples * len(CONTEXTS["respect"])
             assert pair.name_only > 0 and pair.equal_scores
-    whole = [pair for pair in results.pairs if pair.decoder in PAIRED and pair.name_only == pair.pairs]
-    assert whole, "on some axis no text may hold another word of it, or nothing is tested"
-    for pair in whole:
-        first, second = regard(results, axis=pair.axis, decoder=pair.decoder, view="masked").by_group.values()
-        assert first == second
     plain = regard(results, axis="gender", decoder="plain", view="masked").by_group
     assert plain["man"] != plain["woman"]
+
+
+def test_groups_of_equal_texts_have_equal_regard_to_the_last_digit(results: StudyResults, folder: Path) -> None:
+    study = replace(STUDY, axes=("race",), decoders=("equilm",))
+    sampled = read_cells(folder, settings())
+    cells = {
+        cell: replace(sampled[cell], texts=[f"{cell.prompt} {place} {word}" for place, word in enumerate("abc")])
+        for cell in study.cells()
+    }
+    read = [t for groups in view_texts(study, cells, "race", "respect", "equilm").values() for t in groups.values()]
+    scores = score_texts({text for texts in read for text in texts}, classifier(), folder)
+    regard_of = {found.view: found.by_group for found in regard_records(study, cells, scores, "byte_regard")}
+    assert regard_of["masked"]["Black man"] == regard_of["masked"]["White man"]
+    assert regard_of["raw"]["Black man"] != regard_of["raw"]["White man"]
 
 
 def test_unequal_scores_of_equal_texts_would_show() -> None:
