@@ -1,4 +1,4 @@
-"""`equilm check`: the gate for CI. Exit code 0, the model passes; 1, it does not; 2, that could not be told."""
+"""`equilm check`: a gate for CI. Exit code 0: the model passes; 1: it fails; 2: the check could not be made."""
 
 import argparse
 import json
@@ -14,10 +14,11 @@ from .parser import read_prompts
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out `equilm check`; returns the exit code.
+    """Run `equilm check` and return the exit code.
 
     Raises:
-        EquiLMError: if nothing can be told: no prompts, axes for a model that has its own, a model that does not load.
+        EquiLMError: if the check cannot be made, for instance for axes that the model was not wrapped with, or for a
+            model that cannot be loaded.
     """
     prompts = read_prompts(arguments)
     thresholds = Thresholds(gap=arguments.max_gap, parity=arguments.max_parity, coverage=arguments.min_coverage)
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def to_json(judged: GateResult, beside: GateResult) -> dict[str, Any]:
-    """What ``--json`` writes: whether the model passes, its figures, and those of the model beside it."""
+    """The content of ``--json``: whether the model passes, its results, and those of the model beside it."""
     return {"passed": judged.passed, "judged": judged.to_dict(), "beside": beside.to_dict()}
 
 
@@ -68,7 +69,7 @@ def summary(judged: GateResult, beside: GateResult) -> str:
 
 
 def write_junit(judged: GateResult, path: Path) -> None:
-    """One test case for each prompt, in the form that CI servers read."""
+    """Write a JUnit report for CI servers, with one test case for each prompt."""
     failed = [prompt for prompt in judged.prompts if not prompt.passed]
     suite = ElementTree.Element(
         "testsuite", name=f"equilm check: {judged.model}", tests=str(len(judged.prompts)), failures=str(len(failed))

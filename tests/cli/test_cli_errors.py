@@ -115,7 +115,7 @@ def test_a_text_that_is_too_short_is_found_before_the_work(
     code, lines = code_and_lines(
         capsys, "push", "--model", folder, "--output", str(tmp_path / "out"), "--data", str(text), "--blocks", "2000"
     )
-    assert code == 2 and "211 tokens, less than one block" in lines[0] and time.monotonic() - started < 60
+    assert code == 2 and "211 tokens, fewer than one block" in lines[0] and time.monotonic() - started < 60
 
 
 def test_an_interrupt_is_exit_code_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ with model.plain():
 - **gender**: ‹number› of ‹number› lists swapped, in ‹number› of ‹number› surface forms (lower, Title and UPPER case,
   after a space and at the start of a text):
   male/female, father/mother, ‹text›
-  - not swapped, since this tokenizer cannot carry them:
+  - not swapped, since this tokenizer has no single tokens for them:
     nephew/niece ('niece' is 6 tokens: ‹text›)
 - **race3**: 1 of 1 lists swapped, in ‹number› of ‹number› surface forms (lower, Title and UPPER case,
   after a space and at the start of a text):

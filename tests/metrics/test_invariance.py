@@ -72,7 +72,7 @@ def test_no_flips_among_few_texts_still_leave_doubt() -> None:
     [
         ((noise, "The man"), "Expected a list of items"),
         ((noise, []), "There are no items"),
-        ((noise, ["A dog."]), "None of the 1 items holds a word of the axes"),
+        ((noise, ["A dog."]), "None of the 1 items contains a word of the axes"),
         ((lambda texts: [0.0], TEXTS), "returned 1 scores"),
         ((lambda texts: ["good"] * len(texts), TEXTS), "A score is 'good'"),
         ((lambda texts: [{text: 1.0} for text in texts], TEXTS), "different labels"),

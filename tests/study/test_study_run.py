@@ -239,7 +239,10 @@ def test_the_page_is_written_anew_without_a_model(results: StudyResults, folder:
     assert (copied / "index.html").read_text("utf-8") == page
     less = rebuild(replace(STUDY, axes=("race",), decoders=("equilm",)), copied, classifier())
     assert less.cost[0].times_plain is None and list(summarize(less)) == ["EquiLM"]
-    with pytest.raises(EquiLMError, match=r"lacks 40 of 120 prompts and decoders, such as 'The gay man was known for'"):
+    with pytest.raises(
+        EquiLMError,
+        match=r"lacks texts for 40 of 120 pairs of a prompt and a decoder, such as 'The gay man was known for'",
+    ):
         rebuild(replace(STUDY, axes=("gender", "race", "orientation")), copied, classifier())
     with pytest.raises(EquiLMError, match="samples was 3 and is now 4"):
         rebuild(replace(STUDY, samples=4), copied, classifier())
@@ -275,7 +278,7 @@ def test_perplexity(tmp_path: Path) -> None:
 def test_the_summary_is_honest(results: StudyResults) -> None:
     kept = {name: " ".join(sentences) for name, sentences in summarize(results).items()}
     assert "swapped token for token, as promised" in kept["EquiLM"] and "which is rounding" in kept["Sequence level"]
-    assert "; it promises none" in kept["R-EquiLM"] and "rounding" not in kept["Plain"]
+    assert "; this decoder does not promise any" in kept["R-EquiLM"] and "rounding" not in kept["Plain"]
     assert "equal to the last digit" in kept["EquiLM"] and "not equal" not in kept["EquiLM"]
 
     def disparity(found: RegardRecord) -> DifferenceEstimate:
@@ -294,7 +297,7 @@ def test_the_summary_is_honest(results: StudyResults) -> None:
     )
     told = {name: " ".join(sentences) for name, sentences in summarize(broken).items()}
     assert "although all of them should be" in told["EquiLM"] and "not equal, although" in told["Sequence level"]
-    assert "0.500 nats per token at most, and by" in told["EquiLM"]
+    assert "at most 0.500 nats per token, and" in told["EquiLM"]
     assert "no difference in regard is seen in any of 2 combinations" in told["EquiLM"]
     assert "differs in gender respect (0.900, p < 0.001) and race respect (0.900, p < 0.001)." in told["R-EquiLM"]
     assert (
@@ -303,7 +306,6 @@ def test_the_summary_is_honest(results: StudyResults) -> None:
     )
     assert "As written, a difference is seen in gender respect (0.900" in told["R-EquiLM"]
     assert "where it is the classifier's own bias, in no combination" in told["R-EquiLM"]
-    assert "interval in" not in " ".join(told.values())
 
 
 def test_no_estimate_is_outside_its_interval(results: StudyResults) -> None:
