@@ -6,6 +6,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from ..loading import is_saved_wrapped
 from ..metrics.gate import GateResult, Thresholds, check_prompts
 from ..metrics.group_fairness import own_action
@@ -26,15 +28,22 @@ def run(arguments: argparse.Namespace) -> int:
     model, tokenizer = load_fair(arguments)
     action = own_action(model, tokenizer)
     name = arguments.model or "the offline model"
-    settings: dict[str, Any] = {
-        "thresholds": thresholds,
-        "num_continuations": arguments.num_continuations,
-        "max_new_tokens": arguments.max_new_tokens,
-        "seed": arguments.seed,
-        "progress": not arguments.quiet,
-    }
-    fair = check_prompts(model, tokenizer, action, prompts, name=f"{name}, wrapped", **settings)
-    plain = check_prompts(model.language_model, tokenizer, action, prompts, name=f"{name}, plain", **settings)
+
+    def check(checked: PreTrainedModel, label: str) -> GateResult:
+        return check_prompts(
+            checked,
+            tokenizer,
+            action,
+            prompts,
+            name=f"{name}, {label}",
+            thresholds=thresholds,
+            num_continuations=arguments.num_continuations,
+            max_new_tokens=arguments.max_new_tokens,
+            seed=arguments.seed,
+            progress=not arguments.quiet,
+        )
+
+    fair, plain = check(model, "wrapped"), check(model.language_model, "plain")
     judged, beside = (fair, plain) if saved_wrapped or arguments.wrap else (plain, fair)
     print(summary(judged, beside))
     if arguments.json is not None:

@@ -62,7 +62,7 @@ def save_custom_generate(
         license: the license of the weights, a Hub license id.
     """
     if isinstance(base, EquiLMForCausalLM):
-        raise EquiLMError("A custom_generate repository holds the plain model: pass model.language_model.")
+        raise EquiLMError("A custom_generate repository contains the plain model: pass model.language_model.")
     base.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     with as_file(_CUSTOM_GENERATE) as source:

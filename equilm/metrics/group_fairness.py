@@ -1,8 +1,9 @@
 """The group_fairness metric: how far is a generator of texts from P(gY|gX) = P(Y|X) (paper, eq. 4)?"""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +23,9 @@ from .bootstrap import Array, check_bootstrap, clustered_means
 from .fairness_levels import ContinuationSampling, LevelMeter, Scorer, absolute_difference
 from .fairness_result import ElementGap, Gap, GroupFairnessResult, ListParity, MemberParity, Parity
 from .text_lists import check_text_lists
+
+Means = Callable[[Array, Array], Any]
+"""`clustered_means` with its settings: from totals and counts to estimates."""
 
 # The pronoun that follows is telling, and the prompts contain no word of the built-in axes.
 NEUTRAL_PROMPTS = tuple(
@@ -133,7 +137,7 @@ def group_fairness(
             raise EquiLMError(f"The neutral prompt {prompt!r} contains a word of {_names(level.axes)}. Leave it out.")
 
     number = len(continuations[0]) if continuations is not None else num_continuations
-    settings = {"resamples": bootstrap, "confidence": confidence, "seed": seed}
+    means: Means = partial(clustered_means, resamples=bootstrap, confidence=confidence, seed=seed)
     total = len(prompts) * number + len(neutral_prompts)
     with tqdm(total=total, desc="Group fairness", unit="text", disable=not progress) as bar:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -144,15 +148,15 @@ def group_fairness(
             neutral.append(level.word_log_probs(prompt))
             bar.update()
 
-    gap = _gap(level, found.totals, found.largest, found.counts, found.moved, settings)
+    gap = _gap(level, found.totals, found.largest, found.counts, found.moved, means)
     per_token = None
     if level.name != "token" and found.tokens is not None:
         each = found.totals / np.maximum(found.tokens, 1)  # an empty text has no gap to divide
-        per_token = _gap(level, each, each, found.counts, found.moved, settings)
+        per_token = _gap(level, each, each, found.counts, found.moved, means)
     parity: tuple[Parity, ...] = ()
     if neutral:
         by_axis = [np.stack(log_probs) for log_probs in zip(*neutral, strict=True)]  # (P, lists, d) each
-        parity = tuple(_parity(level, i, log_probs, settings) for i, log_probs in enumerate(by_axis))
+        parity = tuple(_parity(level, i, log_probs, means) for i, log_probs in enumerate(by_axis))
     return GroupFairnessResult(
         level=cast(Any, level.name),
         axes=tuple(axis.name for axis in level.axes),
@@ -233,9 +237,9 @@ def own_action(
     return VocabularyAction.from_axes(asked, tokenizer, vocab_size=size, unmappable="skip")
 
 
-def _gap(level: LevelMeter, totals: Array, largest: Array, counts: Array, moved: Any, settings: dict[str, Any]) -> Gap:
+def _gap(level: LevelMeter, totals: Array, largest: Array, counts: Array, moved: Any, means: Means) -> Gap:
     """Statistics of gaps ``(|G| - 1, P, n)``, for each element and over all elements."""
-    *by_element, overall = clustered_means(np.concatenate([totals, totals.mean(0)[None]]), counts, **settings)
+    *by_element, overall = means(np.concatenate([totals, totals.mean(0)[None]]), counts)
     entries = tuple(
         ElementGap(g, _swaps(level, g), by_element[g - 1], float(largest[g - 1].max()), float(moved[g - 1].mean()))
         for g in level.group.elements[1:]
@@ -243,7 +247,7 @@ def _gap(level: LevelMeter, totals: Array, largest: Array, counts: Array, moved:
     return Gap(overall, float(largest.max()), entries)
 
 
-def _parity(level: LevelMeter, number: int, log_probs: Array, settings: dict[str, Any]) -> Parity:
+def _parity(level: LevelMeter, number: int, log_probs: Array, means: Means) -> Parity:
     """Statistics of one axis from log P(v|X), shape ``(P, lists, d)``."""
     axis, lists = level.axes[number], level.lists[number]
     probs = np.exp(log_probs)
@@ -260,7 +264,7 @@ def _parity(level: LevelMeter, number: int, log_probs: Array, settings: dict[str
         (probs / of_lists[..., None]).reshape(len(probs), -1),
     ]
     table = np.concatenate(columns, 1).T[..., None]  # (columns, P, 1)
-    estimates = iter(clustered_means(table, np.ones(table.shape[1:]), **settings))
+    estimates = iter(means(table, np.ones(table.shape[1:])))
     mean = next(estimates)
     member_probabilities = [next(estimates) for _ in range(axis.size)]
     member_shares = [next(estimates) for _ in range(axis.size)]

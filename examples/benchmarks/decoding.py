@@ -26,6 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from equilm import DemographicAxis, EquiLMForCausalLM, VocabularyAction, symmetrized_generate
 from equilm.loading import load_base, load_offline_model
+from equilm.metrics import perplexities, perplexity
 
 FILLER = (
     "The river rises in the hills and flows through three valleys before it reaches the plain. Along its banks there "
@@ -201,6 +202,28 @@ def perplexity_memory(bench: Bench) -> Iterator[tuple[str, str, str]]:
     yield "perplexity pass, |G| = 2: peak logits memory against plain", f"{peaks[0] / peaks[1]:6.2f}", "≤ 1.2"
 
 
+def shared_rows(bench: Bench) -> Iterator[tuple[str, str, str]]:
+    """Perplexity of several models with the same base, measured together and one after the other."""
+    models: dict[str, PreTrainedModel] = {"plain": bench.base}
+    for axis in ("gender", "race", "orientation"):
+        for relaxed in (False, True):
+            fair = EquiLMForCausalLM.from_base(bench.base, bench.tokenizer, axes=axis, relaxed=relaxed)
+            models[f"{axis}, relaxed={relaxed}"] = fair
+    settings: Any = {"block_size": 256, "blocks": 1, "progress": False}
+    for name, text in (
+        ("neutral text", FILLER * 9),
+        ("a text with one word of gender", FILLER * 4 + "A man. " + FILLER * 5),
+    ):
+        yield (
+            f"perplexity of 7 models with one base, {name}, together against one by one",
+            bench.ratio(
+                lambda text=text: perplexities(models, bench.tokenizer, text, **settings),
+                lambda text=text: [perplexity(model, bench.tokenizer, text, **settings) for model in models.values()],
+            ),
+            "≤ 0.7",
+        )
+
+
 def peers(bench: Bench) -> Iterator[tuple[str, str, str]]:
     """The authors' way, and two-branch guidance."""
     model = bench.fair("gender")
@@ -260,6 +283,7 @@ SECTIONS = {
         prefill_rows,
         sequence_level,
         perplexity_memory,
+        shared_rows,
         peers,
         gpu,
     )

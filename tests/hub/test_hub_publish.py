@@ -118,7 +118,7 @@ def test_custom_generate(
 
     with pytest.raises(EquiLMError, match="level must be 'token' or 'sequence', got 'word'"):
         plain.generate(**inputs, **custom, level="word")
-    with pytest.raises(EquiLMError, match="has no sequence level"):
+    with pytest.raises(EquiLMError, match="cannot be used at the sequence level"):
         plain.generate(**inputs, **custom, level="sequence", relaxed=True)
     with pytest.raises(EquiLMError, match=r"pass model\.language_model"):
         save_custom_generate(fair, tokenizer, tmp_path)

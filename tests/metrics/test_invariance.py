@@ -104,5 +104,7 @@ def test_the_card(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     metadata = metadata_load(FOLDER / "README.md")
     assert metadata is not None and metadata["tags"] == ["evaluate", "measurement"]
     card = (FOLDER / "README.md").read_text("utf-8")
-    for block in card.split("```python\n")[1:]:
+    blocks = card.split("```python\n")[1:]
+    assert len(blocks) == 2
+    for block in blocks:
         exec(compile(block.partition("```")[0], "card", "exec"), {})
