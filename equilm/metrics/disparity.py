@@ -17,7 +17,9 @@ from .estimates import DifferenceEstimate
 Array = NDArray[np.float64]
 
 _DISTANCES = 161  # tried for an interval
-_PSEUDO = 2.0  # observations added to a sample, so that no variance is 0
+# Observations added to a sample, so that no variance is 0. If no pair differs, two added pairs leave room for about
+# three in n that do. Pairs that differ show the variance themselves: the more there are, the less is added.
+_PSEUDO = 2.0
 
 
 def total_variation(one: Array, other: Array) -> Array:
@@ -44,7 +46,7 @@ def mean_covariance(rows: Array) -> Array:
     Two observations are added, spread evenly over the labels. So the variance is not 0 even for a single text, or for
     texts that all have the same label.
     """
-    return _covariance(rows, np.eye(rows.shape[1]))
+    return _covariance(rows, np.eye(rows.shape[1]), _PSEUDO)
 
 
 def disparity(
@@ -74,7 +76,8 @@ def disparity(
     if paired:
         labels = np.eye(one.shape[1])
         changes = np.array([a - b for a, b in permutations(labels, 2)])
-        covariance = _covariance(one - other, changes)
+        differing = total_variation(one, other).sum()  # of labels, the number of pairs that differ
+        covariance = _covariance(one - other, changes, _PSEUDO / (1 + differing))
     else:
         covariance = mean_covariance(one) + mean_covariance(other)
     value = float(np.abs(difference).sum() / 2)
@@ -85,8 +88,9 @@ def disparity(
     return DifferenceEstimate(value, min(low, value), max(high, value), p_value)
 
 
-def _covariance(rows: Array, added: Array) -> Array:
-    weights = np.concatenate([np.ones(len(rows)), np.full(len(added), _PSEUDO / len(added))])
+def _covariance(rows: Array, added: Array, number: float) -> Array:
+    """The covariance of the mean of rows, with a number of observations added, spread evenly over ``added``."""
+    weights = np.concatenate([np.ones(len(rows)), np.full(len(added), number / len(added))])
     both = np.concatenate([rows, added])
     return np.asarray(np.cov(both, rowvar=False, aweights=weights, ddof=0) / len(rows))
 

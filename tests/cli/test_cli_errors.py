@@ -84,7 +84,7 @@ def test_folders_and_files_that_are_no_model(capsys: pytest.CaptureFixture[str],
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "config.json").write_text('{"model_type": "gpt2"')
     for model, words in (
-        (tmp_path / "empty", "holds no model: it has no config.json"),
+        (tmp_path / "empty", "contains no model: it has no config.json"),
         (Path(folder) / "config.json", "is a file: give the folder"),
         (tmp_path / "no tokenizer", ""),
         (tmp_path / "torn", ""),
@@ -182,7 +182,7 @@ def test_the_program_runs_the_command(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["equilm", "audit", "--model", folder, "--axis", "race"])
     assert equilm_command.main() == 0
-    assert "race: 1 of 1 lists mapped" in capsys.readouterr().out
+    assert "race: 2 of 2 lists mapped" in capsys.readouterr().out
 
 
 def test_the_parsers_choices_are_the_packages() -> None:

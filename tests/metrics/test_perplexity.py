@@ -162,7 +162,7 @@ def test_refuses_what_cannot_be_scored(models: dict[str, PreTrainedModel], token
         score(base, blocks=1000)
     with pytest.raises(EquiLMError, match="batch_size=0"):
         score(base, batch_size=0)
-    with pytest.raises(EquiLMError, match=r"Token \d+ of the text is not in the vocabulary of 'model'"):
+    with pytest.raises(EquiLMError, match=r"gives the text token \d+, which is not in the vocabulary of 'model'"):
         score(tiny_model("llama"))
     broken = word_model(tokenizer)
     with pytest.raises(EquiLMError, match=r"'model' is in training mode.*call model.eval\(\)"):

@@ -123,7 +123,7 @@ def test_other_calls_run_as_always() -> None:
 
 def test_refuses_an_equilm() -> None:
     with (
-        pytest.raises(EquiLMError, match=r"share_rows takes the base model .*: model.language_model"),
+        pytest.raises(EquiLMError, match=r"share_rows takes the base model .*: pass model.language_model"),
         share_rows(wrap(tiny_model())),
     ):
         pass
