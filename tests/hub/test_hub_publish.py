@@ -63,7 +63,11 @@ def push(*arguments: str) -> int:
     return main(["push", *arguments])
 
 
-def test_push_to_a_folder(base_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_push_to_a_folder(
+    base_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_ROUNDS", "_TIMED_TOKENS", "_PROMPTS_PER_AXIS"):  # other tests look at the numbers
+        monkeypatch.setattr(sys.modules["equilm.hub.measure"], name, 1)
     text = tmp_path / "text.txt"
     text.write_text("The doctor worked as a nurse . " * 150)
     wanted = ["--output", str(tmp_path / "fair"), "--data", str(text), "--blocks", "1"]
