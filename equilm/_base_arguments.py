@@ -13,6 +13,8 @@ from .errors import EquiLMError
 PER_TEXT = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
 # Where packed texts begin, over the whole batch: given for texts, and needed for rows.
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+# What generate() gives its decoding methods. Those that do not name it hand it on with what is the model's.
+FOR_DECODING = ("tokenizer", "assistant_tokenizer", "assistant_model", "streamer", "synced_gpus")
 
 
 @dataclass(frozen=True)

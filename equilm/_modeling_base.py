@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 
+from ._base_arguments import FOR_DECODING
 from ._base_weights import (
     build_base,
     has_linear_head,
@@ -296,6 +297,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         super().save_pretrained(*args, **kwargs)
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+        kwargs = {name: value for name, value in kwargs.items() if name not in FOR_DECODING}
         if (cache := pop_cache(kwargs)) is not None:
             kwargs[self._cache_name] = cache
         inputs = cast(Any, self.language_model).prepare_inputs_for_generation(input_ids, **kwargs)
