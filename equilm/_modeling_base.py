@@ -107,6 +107,13 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         if self._is_new:
             super().init_weights()
 
+    def initialize_weights(self) -> None:
+        """Give their values to all that was not loaded, the base model's parts by its own rules."""
+        # transformers takes parts of custom code that hold no tensor of their own for initialized, all the way down.
+        # Some base models, such as Falcon-H1, fill in buffers of their layers from there.
+        self.language_model.initialize_weights()
+        cast(Any, self)._initialize_weights(self)
+
     def _init_weights(self, module: nn.Module) -> None:
         # from_pretrained leaves non-persistent buffers empty; this is its hook to fill them.
         if module is self:

@@ -142,12 +142,32 @@ class OrbitCache:
     def fork(self, parents: Tensor) -> None:
         """Let row i continue what row ``parents[i]`` holds."""
         if len(parents) != self.row_count or bool((parents != torch.arange(len(parents), device=parents.device)).any()):
-            super().reorder_cache(parents)  # type: ignore[misc]
+            reorder(self, type(self).__bases__[1], parents)
             self.row_count = len(parents)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """For pickle and deepcopy: the class is made when it is first needed, so it is named by what it is made of."""
         return _empty_orbit_cache, (type(self).__bases__[1],), self.__dict__
+
+
+def reorder(cache: Any, kind: type, parents: Tensor) -> None:
+    """Let row i of a cache continue what row ``parents[i]`` holds.
+
+    Args:
+        cache: a transformers cache.
+        kind: its class without what `adopt` adds.
+        parents: int64, shape ``(n,)``.
+    """
+    by_selection, by_reordering = (_definer(kind, name) for name in ("batch_select_indices", "reorder_cache"))
+    if by_selection is not by_reordering and issubclass(by_selection, by_reordering):
+        # MiniMax's has states of its own, and says only in one of the two methods what becomes of them.
+        by_selection.batch_select_indices(cache, parents)
+    else:
+        by_reordering.reorder_cache(cache, parents)
+
+
+def _definer(kind: type, method: str) -> Any:
+    return next(base for base in kind.__mro__ if method in vars(base))
 
 
 _ORBIT_CLASSES: dict[type, type] = {}  # one for each class of caches, so that types compare equal
