@@ -10,7 +10,7 @@ from ._orbit_rows import Rows, per_row
 from .errors import EquiLMError
 
 # Given for each text, so that its permuted copies need it too: shape (B, T), for positions also (K, B, T).
-PER_TEXT = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
+PER_TEXT = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids", "langs")
 # Where packed texts begin, over the whole batch: given for texts, and needed for rows.
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 # What generate() gives its decoding methods. Those that do not name it hand it on with what is the model's.
@@ -71,7 +71,7 @@ def refuse_unknown(arguments: dict[str, Any]) -> None:
 def take_per_text(arguments: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
     """Take out of the arguments what is given for each text, and keep what the base model accepts.
 
-    Positions and token types are extras that not every architecture knows; it then makes its own.
+    Positions, token types and the languages of tokens are extras that not every architecture knows; it then makes its own.
 
     Raises:
         EquiLMError: for token types of images, sounds or videos.

@@ -280,7 +280,7 @@ def definition(base: Any, action: TokenAction, texts: dict[str, Tensor], general
         rounding = relative_error(together[:1], alone)
     total = torch.zeros_like(together[:1])
     for row, key in zip(table, keys, strict=True):
-        total += together[distinct.index(key), None].index_select(-1, row.to(together.device))
+        total += together[distinct.index(key), None].index_select(-1, row[: together.shape[-1]].to(together.device))
     mean = total / len(table)
     words = list(general)
     mean[..., words] = together[distinct.index(keys[0]), None][..., words]
