@@ -1,6 +1,6 @@
 """What may be handed on to the base model beside token ids: what belongs to each text, flags, and nothing unseen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,6 +40,13 @@ class TextBatch:
         for name, value in self.per_text.items():
             part[name] = value[:, : value.shape[1] - after] if name == "attention_mask" else value[..., start:end]
         return TextBatch(self.ids[:, start:end], part, self.flags)
+
+    def without_past(self) -> "TextBatch":
+        """The same with the mask of the new tokens alone, for caches of states, in which there is no past to mask."""
+        mask = self.per_text.get("attention_mask")
+        if mask is None:
+            return self
+        return replace(self, per_text={**self.per_text, "attention_mask": mask[:, -self.ids.shape[1] :]})
 
     def of_rows(self, copies: Tensor, rows: Rows) -> dict[str, Any]:
         """The base model's arguments for the rows: of the permuted ids ``(|G|, B, T)`` and all else."""

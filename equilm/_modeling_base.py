@@ -26,7 +26,7 @@ from ._compat import CACHE, cache_argument, pop_cache
 from ._coverage import check_repository
 from ._fairness_report import FairnessReport, fairness_report
 from ._generation import FairGenerationMixin
-from ._orbit_rows import Rows
+from ._orbit_rows import Rows, is_filled, orbit_cache
 from ._self_check import CacheUse, SelfCheck, cache_use, check_model
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
@@ -307,6 +307,8 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         kwargs = {name: value for name, value in kwargs.items() if name not in FOR_DECODING}
         if (cache := pop_cache(kwargs)) is not None:
             kwargs[self._cache_name] = cache
+            if is_filled(cache) and kwargs.get("is_first_iteration") and kwargs.get("next_sequence_length") is None:
+                input_ids = _new_ids(input_ids, kwargs.get("attention_mask"), cache)
         inputs = cast(Any, self.language_model).prepare_inputs_for_generation(input_ids, **kwargs)
         if (cache := pop_cache(inputs)) is not None:
             inputs[CACHE] = cache
@@ -324,7 +326,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         base = cast(Any, self.language_model)
         base._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
         if (cache := pop_cache(model_kwargs)) is not None:
-            model_kwargs[CACHE] = cache
+            model_kwargs[CACHE] = orbit_cache(cache)
 
     @property
     def _cache_name(self) -> str:
@@ -363,3 +365,9 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         branches = columns[..., :moved][rows.branches]  # (|G|, B, T, M)
         action = TokenAction(self.group, self.word_permutation.to(columns.device)).on_logits
         return torch.cat([reynolds(branches, action), columns[..., moved:][rows.branches[0]]], -1)
+
+
+def _new_ids(ids: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
+    """The ids that a filled cache has not seen, of texts given whole: transformers leaves this out for states."""
+    whole = mask is None or mask.shape[1] == ids.shape[1]
+    return ids[:, cache.get_seq_length() :] if whole and all(cache.is_linear) else ids

@@ -101,7 +101,7 @@ def choose(tensors: Sequence[Tensor | None] | None, rows: Tensor) -> Any:
 
 
 class OrbitCache:
-    """What `adopt` adds to a transformers cache: it answers for a batch of texts, and holds the rows of their orbits.
+    """What `orbit_cache` adds to a transformers cache: it answers for a batch of texts, and holds their orbits' rows.
 
     ``reorder_cache``, ``batch_select_indices`` and ``batch_repeat_interleave`` take indices of texts. Repeating texts
     costs nothing; rows that no text needs any more are dropped.
@@ -109,6 +109,7 @@ class OrbitCache:
 
     branches: Tensor | None = None  # (|G|, B): the row that holds g·x_b; None while empty
     row_count = 0
+    token_count = 0  # of each text, padding included; only counted where nothing is cropped
     static = False
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
@@ -129,6 +130,14 @@ class OrbitCache:
         """Empty the cache."""
         super().reset()  # type: ignore[misc]
         self.branches = None
+        self.token_count = 0
+
+    def get_seq_length(self, *args: Any, **kwargs: Any) -> int:
+        """As in transformers, also where all layers keep a state, which has no length and cannot be cropped."""
+        try:
+            return int(super().get_seq_length(*args, **kwargs))  # type: ignore[misc]
+        except ValueError:
+            return self.token_count
 
     def assign(self, branches: Tensor) -> None:
         """Hold the rows ``branches`` of shape ``(|G|, B)``, numbered as they are now, and no others."""
@@ -155,7 +164,7 @@ def reorder(cache: Any, kind: type, parents: Tensor) -> None:
 
     Args:
         cache: a transformers cache.
-        kind: its class without what `adopt` adds.
+        kind: its class without what `orbit_cache` adds.
         parents: int64, shape ``(n,)``.
     """
     by_selection, by_reordering = (_definer(kind, name) for name in ("batch_select_indices", "reorder_cache"))
@@ -184,13 +193,20 @@ def _empty_orbit_cache(plain: type) -> Any:
     return orbit_class.__new__(orbit_class)
 
 
-def adopt(cache: Any, rows: Rows) -> None:
-    """Note in a cache, in place, which rows it was just filled with; from then on it is an `OrbitCache`."""
+def orbit_cache(cache: Any) -> Any:
+    """Make a transformers cache an `OrbitCache`, in place."""
     if not isinstance(cache, OrbitCache):
         cache.__class__ = _orbit_class(type(cache))
         cache.static = is_static(cache)
+    return cache
+
+
+def adopt(cache: Any, rows: Rows, tokens: int) -> None:
+    """Note in a cache, in place, which rows it was just filled with, and with how many tokens of each text."""
+    orbit_cache(cache)
     cache.branches = rows.branches
     cache.row_count = len(rows.first)
+    cache.token_count += tokens
 
 
 def is_filled(cache: Any) -> bool:

@@ -334,7 +334,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         rows = rows.to(logits.device)
         filled = cache_of(outputs)
         if filled is not None and not torch.compiler.is_compiling():
-            adopt(filled, rows)
+            adopt(filled, rows, copies.shape[-1])
         return Seq2SeqLMOutput(
             logits=logits,
             **{CACHE: filled},
