@@ -315,7 +315,12 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         return cast(dict[str, Any], inputs)
 
     def _prepare_cache_for_generation(
-        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        generation_mode: Any,
+        batch_size: int,
+        max_cache_length: int,
     ) -> None:
         """As the base model, by whose class transformers decides which cache it gets, and under which name."""
         cache = pop_cache(model_kwargs)
@@ -324,7 +329,8 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         if cache is not None:
             model_kwargs[self._cache_name] = cache
         base = cast(Any, self.language_model)
-        base._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        rows = self.group.order * batch_size  # what a cache of fixed size holds
+        base._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, rows, max_cache_length)
         if (cache := pop_cache(model_kwargs)) is not None:
             model_kwargs[CACHE] = orbit_cache(cache)
 
