@@ -190,7 +190,7 @@ def _orbit_class(plain: type) -> type:
 
 def _empty_orbit_cache(plain: type) -> Any:
     orbit_class = _orbit_class(plain)
-    return orbit_class.__new__(orbit_class)
+    return object.__new__(orbit_class)
 
 
 def orbit_cache(cache: Any) -> Any:

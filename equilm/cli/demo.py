@@ -130,5 +130,5 @@ def demo(
 
 
 def _row(name: str, text: str) -> str:
-    line = f"{name:>9} | {text}"
+    line = f"{name:>9} | {' '.join(text.splitlines())}"
     return line if len(line) <= 110 else f"{line[:109]}…"

@@ -88,7 +88,7 @@ def _load_named(name: str, device: torch.device | str | None) -> RegardClassifie
     return _from_model(model.to(device or "cpu"), tokenizer, name)
 
 
-def _from_model(model: PreTrainedModel, tokenizer: Any, name: str) -> ModelClassifier:
+def _from_model(model: PreTrainedModel, tokenizer: Any, name: str | None) -> ModelClassifier:
     id2label: Any = model.config.id2label  # ids are integers once a config is loaded
     labels = [id2label[column] for column in range(len(id2label))]
     return ModelClassifier(name or type(model).__name__, model, tokenizer, labels)

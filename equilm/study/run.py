@@ -56,7 +56,7 @@ def run_study(
     """
     state = PartialState()
     base = base.to(state.device)
-    settings = study_settings(study, base, name or base.config.name_or_path)
+    settings = study_settings(study, base, name or base.config.name_or_path or type(base).__name__)
     sample_cells(study, base, tokenizer, folder, settings, state)
     state.destroy_process_group()  # a process that exits before it is closed may abort
     if not state.is_main_process:

@@ -182,7 +182,7 @@ def test_the_program_runs_the_command(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["equilm", "audit", "--model", folder, "--axis", "race"])
     assert equilm_command.main() == 0
-    assert "race: 1 of 1 lists mapped" in capsys.readouterr().out
+    assert "race: 2 of 2 lists mapped" in capsys.readouterr().out
 
 
 def test_the_parsers_choices_are_the_packages() -> None:

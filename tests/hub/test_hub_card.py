@@ -68,14 +68,14 @@ with model.plain():
 
 - **gender**: ‹number› of ‹number› lists swapped, in ‹number› of ‹number› surface forms (lower, Title and UPPER case,
   after a space and at the start of a text):
-  male/female, father/mother, ‹text›
+  male/female, males/females, man/woman, ‹text›
   - not swapped, since this tokenizer cannot carry them:
     nephew/niece ('niece' is 6 tokens: ‹text›)
-- **race3**: 1 of 1 lists swapped, in ‹number› of ‹number› surface forms (lower, Title and UPPER case,
+- **race3**: 2 of 2 lists swapped, in ‹number› of ‹number› surface forms (lower, Title and UPPER case,
   after a space and at the start of a text):
-  Black/White/Asian
+  Black/White/Asian, blacks/whites/asians
 
-The lists with their token ids are in `config.json` (`axes`, `cycles`, `coverage`).
+The lists with their token ids are in `config.json` (`axes`, `coverage`).
 
 ## Measured
 
