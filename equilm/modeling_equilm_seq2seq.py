@@ -374,8 +374,8 @@ def _check_reads_text(model: PreTrainedModel) -> None:
     """Refuse a decoder whose encoder is for sounds or images: transformers lists some among the encoder-decoders."""
     if not model.config.is_encoder_decoder:
         raise EquiLMError(
-            f"{type(model).__name__} is a decoder, whose encoder is for sounds or images and not for text. Wrap it with "
-            "EquiLMForCausalLM."
+            f"{type(model).__name__} is a decoder, whose encoder is for sounds or images and not for text. Wrap it "
+            "with EquiLMForCausalLM."
         )
 
 

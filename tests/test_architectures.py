@@ -112,7 +112,7 @@ def test_encoder_decoders_with_routers(architecture: str) -> None:
     texts = {"input_ids": random_ids(3, 9), "decoder_input_ids": random_ids(3, 7, 1)}
     labels = texts["decoder_input_ids"]
     assert model(**texts, labels=labels).loss.isfinite()
-    with pytest.raises(EquiLMError, match="output_router_logits: the loss that .* adds for its routers"):
+    with pytest.raises(EquiLMError, match=r"output_router_logits: the loss that .* adds for its routers"):
         model(**texts, labels=labels, output_router_logits=True)
     model.language_model.config.output_router_logits = True
     with pytest.raises(EquiLMError, match="output_router_logits"):
