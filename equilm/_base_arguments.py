@@ -78,7 +78,7 @@ def refuse_unknown(arguments: dict[str, Any]) -> None:
 def take_per_text(arguments: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
     """Take out of the arguments what is given for each text, and keep what the base model accepts.
 
-    Positions, token types and the languages of tokens are extras: an architecture that does not know them makes its own.
+    Positions, token types and languages of tokens are extras: an architecture that does not know them makes its own.
 
     Raises:
         EquiLMError: for token types of images, sounds or videos.
