@@ -248,6 +248,8 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
 
         if isinstance(cache, OrbitCache) and cache.branches is not None and not cache.static:
             cache.fork(cache.branches.flatten()[rows.first])
+        if eager and is_filled(cache) and all(cache.is_linear):
+            batch = batch.without_past()
         arguments = batch.of_rows(copies, rows)
         kept = kept_positions(logits_to_keep)
         if self._may_project and not self._routes(batch.flags):
@@ -270,7 +272,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         rows = rows.to(logits.device)
         filled = cache_of(outputs)
         if filled is not None and eager:
-            adopt(filled, rows)
+            adopt(filled, rows, length)
         return logits, outputs, rows.branches[0]
 
     def _hidden_states(self, input_ids: Tensor | None, arguments: dict[str, Any]) -> tuple[Tensor, Rows]:

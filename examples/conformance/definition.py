@@ -27,7 +27,9 @@ def cyclic_table(vocab_size: int, cycle: list[int]) -> Tensor:
 
 def average(table: Tensor, logits_of: Callable[[Tensor], Tensor]) -> Tensor:
     """The mean over g of ``logits_of(g)[..., g·v]``, where ``logits_of`` gets the row of the table for g."""
-    return torch.stack([logits_of(row)[..., row] for row in table]).mean(0)
+    found = [(logits_of(row), row) for row in table]
+    # A head may leave out the padding at the end of the vocabulary.
+    return torch.stack([logits[..., row[: logits.shape[-1]]] for logits, row in found]).mean(0)
 
 
 def forward_logits(model: PreTrainedModel, texts: dict[str, Tensor], row: Tensor | None = None) -> Tensor:
