@@ -72,8 +72,8 @@ def test_many_elements_are_checked_with_few_rows() -> None:
 def _swap_rows_of_the_cache(model: EquiLMForCausalLM, patch: pytest.MonkeyPatch) -> None:
     right = _orbit_rows.adopt
 
-    def wrong(cache: Any, rows: Rows) -> None:
-        right(cache, rows)
+    def wrong(cache: Any, rows: Rows, tokens: int) -> None:
+        right(cache, rows, tokens)
         cache.branches = cache.branches.flip(0)
 
     patch.setattr(modeling_equilm, "adopt", wrong)

@@ -18,7 +18,6 @@ REFERENCE = sorted((DOCS / "reference").glob("*.rst"))
 # Scripts that build or drive a part of the package, and so know what is inside it.
 INSIDERS = {
     "examples/pronouns/accuracy.py",
-    "examples/pronouns/exactness.py",
     "examples/regard_classifier/overlap.py",
     "examples/regard_classifier/train.py",
     "examples/regard_study/run.py",
