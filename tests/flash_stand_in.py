@@ -1,6 +1,9 @@
-"""A stand-in on the CPU for FlashAttention's kernels, so that transformers' own code around them runs: what is packed,
-what is padded, and what the kernels are told."""
+"""A stand-in on the CPU for FlashAttention's kernels, so that transformers' own code around them runs.
 
+That code finds out what is packed and what is padded, and what the kernels are told.
+"""
+
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -35,14 +38,10 @@ def flash_attn_varlen_func(
     """Texts end to end: q (Σ T, H, D), k and v (Σ S, K, D), and where each begins and the last ends."""
     bounds_q, bounds_k = cu_seqlens_q.tolist(), cu_seqlens_k.tolist()
     assert bounds_q[-1] == len(q) and bounds_k[-1] == len(k), "the offsets must cover all rows"
-    assert max_seqlen_q >= max(b - a for a, b in zip(bounds_q, bounds_q[1:], strict=False))
-    assert max_seqlen_k >= max(b - a for a, b in zip(bounds_k, bounds_k[1:], strict=False))
-    parts = [
-        _attend(
-            q[bounds_q[i] : bounds_q[i + 1]], *(x[bounds_k[i] : bounds_k[i + 1]] for x in (k, v)), causal, softmax_scale
-        )
-        for i in range(len(bounds_q) - 1)
-    ]
+    assert max_seqlen_q >= max(b - a for a, b in pairwise(bounds_q))
+    assert max_seqlen_k >= max(b - a for a, b in pairwise(bounds_k))
+    texts = zip(pairwise(bounds_q), pairwise(bounds_k), strict=True)
+    parts = [_attend(q[a:b], k[c:d], v[c:d], causal, softmax_scale) for (a, b), (c, d) in texts]
     return torch.cat(parts)
 
 
