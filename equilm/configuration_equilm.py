@@ -13,7 +13,7 @@ from .errors import EquiLMError
 
 @strict
 class EquiLMConfig(PreTrainedConfig):
-    """Configuration of `EquiLMForCausalLM`; `EquiLMForCausalLM.from_base` writes it for you.
+    """Configuration of all wrapped models but encoder-decoders; `EquiLMForCausalLM.from_base` and its like write it.
 
     The words of ``axes`` and their ``coverage`` say which tokens are swapped. A model without words has ``cycles``
     instead.
@@ -50,12 +50,21 @@ class EquiLMConfig(PreTrainedConfig):
             self.text_config = AutoConfig.for_model(**self.text_config)
         else:  # transformers writes the choice of attention into the configurations below its own
             self.text_config = copy.deepcopy(self.text_config)
+        self._take_over_labels(kwargs)
         if self.coverage is not None:
             self._read_coverage()
             kwargs.pop("unmapped", None)  # stored until 2026-11, and derived from the coverage since
         super().__post_init__(**kwargs)
         if self.coverage is not None or self.cycles is not None:
             self.token_action()
+
+    def _take_over_labels(self, given: dict[str, Any]) -> None:
+        """A classifier's labels are those of the base model, unless they are given."""
+        base = cast(PreTrainedConfig, self.text_config)
+        if self.id2label is None and "num_labels" not in given:
+            self.id2label, self.label2id = base.id2label, base.label2id
+        if self.problem_type is None:
+            self.problem_type = base.problem_type
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """The part of the base model's configuration that is about text."""

@@ -12,11 +12,17 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 from transformers.utils.peft_utils import find_adapter_config_file
 
@@ -39,6 +45,15 @@ _KINDS = {
     "there is EquiLMForSeq2SeqLM",
     AutoModelForSeq2SeqLM: "an encoder-decoder language model, which EquiLMForSeq2SeqLM wraps; for decoder-only models "
     "there is EquiLMForCausalLM",
+    AutoModelForSequenceClassification: "a sequence classifier, which EquiLMForSequenceClassification wraps; for "
+    "language models there are EquiLMForCausalLM, EquiLMForSeq2SeqLM and EquiLMForMaskedLM",
+    AutoModelForMaskedLM: "a masked language model, which EquiLMForMaskedLM wraps; for others there are "
+    "EquiLMForCausalLM, EquiLMForSeq2SeqLM and EquiLMForSequenceClassification",
+}
+# Models that read whole texts, by their names: classes of transformers, and the end of the name of any other.
+_READERS: dict[Any, tuple[Any, str]] = {
+    AutoModelForSequenceClassification: (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, "ForSequenceClassification"),
+    AutoModelForMaskedLM: (MODEL_FOR_MASKED_LM_MAPPING_NAMES, "ForMaskedLM"),
 }
 
 
@@ -53,7 +68,8 @@ def load_base(
     Args:
         model_or_name: a loaded model, of transformers or of peft, a Hub id or a folder.
         tokenizer: its tokenizer; None loads the one beside the model.
-        auto_class: the kind of model wanted: ``AutoModelForCausalLM`` or ``AutoModelForSeq2SeqLM``.
+        auto_class: the kind of model wanted: ``AutoModelForCausalLM``, ``AutoModelForSeq2SeqLM``,
+            ``AutoModelForSequenceClassification`` or ``AutoModelForMaskedLM``.
         kwargs: keyword arguments of ``auto_class.from_pretrained``.
 
     Raises:
@@ -69,7 +85,7 @@ def load_base(
         if kwargs:
             raise EquiLMError(f"{sorted(kwargs)} are for loading a model by name, but a loaded model was given.")
         base, name = model_or_name, model_or_name.config.name_or_path
-        if not base.can_generate():
+        if not (reads(type(base), auto_class) if auto_class in _READERS else base.can_generate()):
             raise EquiLMError(f"{type(base).__name__} is not {_KINDS[auto_class]}.")
         _check_kind(type(base).__name__, base.config, auto_class)
     else:
@@ -106,7 +122,16 @@ def _shared(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name in _SHARED_KWARGS}
 
 
+def reads(model_class: type, auto_class: Any) -> bool:
+    """Whether a class of models is one of sequence classifiers, or of masked language models."""
+    names, ending = _READERS[auto_class]
+    of_transformers = {name for entry in names.values() for name in ([entry] if isinstance(entry, str) else entry)}
+    return any(cls.__name__ in of_transformers or cls.__name__.endswith(ending) for cls in model_class.__mro__)
+
+
 def _check_kind(name: str, config: Any, auto_class: Any) -> None:
+    if auto_class is AutoModelForSequenceClassification:
+        return  # of all kinds
     if config.is_encoder_decoder != (auto_class is AutoModelForSeq2SeqLM):
         raise EquiLMError(f"{name} is not {_KINDS[auto_class]}.")
     # transformers loads encoders such as BERT as causal models too, and they then still see what follows.
