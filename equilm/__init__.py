@@ -11,6 +11,7 @@ from transformers import (
 from ._fairness_report import FairnessReport
 from ._modeling_base import EquiLMPreTrainedModel
 from .actions import Action
+from .auto import AutoEquiLM
 from .configuration_equilm import EquiLMConfig, EquiLMSeq2SeqConfig
 from .errors import EquiLMError, EquiLMWarning
 from .logits_process import EquiLogitsProcessor
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Action",
+    "AutoEquiLM",
     "DemographicAxis",
     "EquiLMConfig",
     "EquiLMError",

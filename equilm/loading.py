@@ -1,8 +1,9 @@
 """Loading models: by Hub id, from a folder, or the small model that a PyPI package brings for offline use."""
 
+import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 from transformers.utils.peft_utils import find_adapter_config_file
@@ -50,10 +53,15 @@ _KINDS = {
     AutoModelForMaskedLM: "a masked language model, which EquiLMForMaskedLM wraps; for others there are "
     "EquiLMForCausalLM, EquiLMForSeq2SeqLM and EquiLMForSequenceClassification",
 }
-# Models that read whole texts, by their names: classes of transformers, and the end of the name of any other.
-_READERS: dict[Any, tuple[Any, str]] = {
-    AutoModelForSequenceClassification: (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES, "ForSequenceClassification"),
-    AutoModelForMaskedLM: (MODEL_FOR_MASKED_LM_MAPPING_NAMES, "ForMaskedLM"),
+# The classes of each kind: those of transformers, and the end of the name of any other, which their code names so too.
+_CLASS_NAMES: dict[Any, tuple[Any, tuple[str, ...]]] = {
+    AutoModelForCausalLM: (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, ("ForCausalLM", "LMHeadModel")),
+    AutoModelForSeq2SeqLM: (MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, ()),
+    AutoModelForSequenceClassification: (
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        ("ForSequenceClassification",),
+    ),
+    AutoModelForMaskedLM: (MODEL_FOR_MASKED_LM_MAPPING_NAMES, ("ForMaskedLM",)),
 }
 
 
@@ -85,15 +93,15 @@ def load_base(
         if kwargs:
             raise EquiLMError(f"{sorted(kwargs)} are for loading a model by name, but a loaded model was given.")
         base, name = model_or_name, model_or_name.config.name_or_path
-        if not (reads(type(base), auto_class) if auto_class in _READERS else base.can_generate()):
+        reads = auto_class in (AutoModelForSequenceClassification, AutoModelForMaskedLM)
+        if not (is_of_kind(class_names(base), auto_class) if reads else base.can_generate()):
             raise EquiLMError(f"{type(base).__name__} is not {_KINDS[auto_class]}.")
         _check_kind(type(base).__name__, base.config, auto_class)
     else:
         name = model_or_name
-        where = {key: value for key, value in _shared(kwargs).items() if key not in ("gguf_file", "trust_remote_code")}
-        if find_adapter_config_file(name, **where) is None:  # adapters name another model, which is loaded for them
+        if adapter_settings(name, **kwargs) is None:  # adapters name another model, which is loaded for them
             # Looked at first, since AutoModelForCausalLM takes the decoder out of some encoder-decoders.
-            _check_kind(repr(name), AutoConfig.from_pretrained(name, **_shared(kwargs)), auto_class)
+            _check_kind(repr(name), saved_config(name, **kwargs), auto_class)
         base = auto_class.from_pretrained(name, **kwargs)
     if tokenizer is None:
         if not name:
@@ -122,11 +130,33 @@ def _shared(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name in _SHARED_KWARGS}
 
 
-def reads(model_class: type, auto_class: Any) -> bool:
-    """Whether a class of models is one of sequence classifiers, or of masked language models."""
-    names, ending = _READERS[auto_class]
-    of_transformers = {name for entry in names.values() for name in ([entry] if isinstance(entry, str) else entry)}
-    return any(cls.__name__ in of_transformers or cls.__name__.endswith(ending) for cls in model_class.__mro__)
+def is_of_kind(class_names: Iterable[str], auto_class: Any) -> bool:
+    """Whether a class of models, or one that it is derived from, is of a kind.
+
+    Args:
+        class_names: the names of the class and of those it is derived from.
+        auto_class: the kind, as in `load_base`.
+    """
+    mapping, endings = _CLASS_NAMES[auto_class]
+    known = {name for entry in mapping.values() for name in ([entry] if isinstance(entry, str) else entry)}
+    return any(name in known or name.endswith(endings) for name in class_names)
+
+
+def class_names(model: Any) -> list[str]:
+    """The names of a model's class and of those it is derived from."""
+    return [cls.__name__ for cls in type(model).__mro__]
+
+
+def adapter_settings(name: str, **kwargs: Any) -> dict[str, Any] | None:
+    """The settings of the adapter of peft at a Hub id or in a folder; None if there is none."""
+    where = {key: value for key, value in _shared(kwargs).items() if key not in ("gguf_file", "trust_remote_code")}
+    file = find_adapter_config_file(name, **where)
+    return None if file is None else json.loads(Path(file).read_text("utf-8"))
+
+
+def saved_config(name: str, **kwargs: Any) -> Any:
+    """The configuration at a Hub id or in a folder, read as `load_base` does."""
+    return AutoConfig.from_pretrained(name, **_shared(kwargs))
 
 
 def _check_kind(name: str, config: Any, auto_class: Any) -> None:
