@@ -53,7 +53,7 @@ def base_of(kind: str, size: int) -> PreTrainedModel:
         case "bart":
             return BartForConditionalGeneration(BartConfig(vocab_size=size, **_BART))
         case "bart classifier":
-            return BartForSequenceClassification(BartConfig(vocab_size=size, num_labels=2, **_BART))
+            return BartForSequenceClassification(BartConfig(vocab_size=size, num_labels=3, **_BART))
         case "llama classifier" | "modernbert classifier":
             base = tiny_reader(kind.split()[0], num_labels=2)
         case _:
