@@ -29,6 +29,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from ._base_weights import named_class
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
 
@@ -99,10 +100,15 @@ def load_base(
         _check_kind(type(base).__name__, base.config, auto_class)
     else:
         name = model_or_name
+        loader = auto_class
         if adapter_settings(name, **kwargs) is None:  # adapters name another model, which is loaded for them
             # Looked at first, since AutoModelForCausalLM takes the decoder out of some encoder-decoders.
-            _check_kind(repr(name), saved_config(name, **kwargs), auto_class)
-        base = auto_class.from_pretrained(name, **kwargs)
+            config = saved_config(name, **kwargs)
+            _check_kind(repr(name), config, auto_class)
+            if auto_class is AutoModelForCausalLM and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+                # Decoders for text and sounds or images: to transformers they are no causal language models.
+                loader = named_class(config) or auto_class
+        base = loader.from_pretrained(name, **kwargs)
     if tokenizer is None:
         if not name:
             raise EquiLMError(
