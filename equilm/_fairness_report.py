@@ -82,7 +82,8 @@ def fairness_report(config: EquiLMConfig, active: bool) -> FairnessReport:
         method=method,
         group=action.group,
         order=action.group.order,
-        reduction="the mean over g of the base model's logits on g·x, columns permuted back (paper, eq. 3)",
+        reduction=("the mean over g, weighted by λ(g·x)," if config.orbit_weights else "the mean over g")
+        + " of the base model's logits on g·x, columns permuted back (paper, eq. 3)",
         swapped=swapped,
         not_swapped=not_swapped,
         general_words=tuple(dict.fromkeys(general)),

@@ -1,7 +1,7 @@
 """The configuration of an EquiLM: the base model's, the demographic axes, and which of their words are swapped."""
 
 import copy
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -25,6 +25,8 @@ class EquiLMConfig(PreTrainedConfig):
         relaxed: R-EquiLM instead of EquiLM.
         cycles: only without ``coverage``: for each axis its lists of token ids. The generator turns each id into the
             next of its list.
+        orbit_weights: λ-equitune in place of the plain mean: ``"learned"``, or ``"given"`` by the user, who passes
+            ``weights`` when loading as well.
         general_ids: only with ``cycles``: token ids of R-EquiLM's general words (the set 𝒢 of the paper, section 5.3).
 
     Raises:
@@ -42,6 +44,7 @@ class EquiLMConfig(PreTrainedConfig):
     relaxed: bool = False
     cycles: list[list[list[int]]] | None = None
     general_ids: list[int] | None = None
+    orbit_weights: Literal["learned", "given"] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.text_config is None:
