@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from .config import GatewayConfig
 from .embeddings import embed
 from .errors import GatewayError, upstream_failed
-from .events import dumps
+from .events import dumps, write_event
 from .generation import StreamedAnswer, run_whole
 from .metrics import Metrics
 from .plan import Axes, Plan, check_headers, parse, plan_chat, plan_completion
@@ -27,6 +27,7 @@ from .upstream import UpstreamClient
 
 _log = logging.getLogger("equilm.serve")
 _BODY_TIMEOUT_S = 60
+_LAST_WORDS_S = 5  # for the end of a stream whose time is over
 ENDPOINTS = {
     "/v1/chat/completions": "POST",
     "/v1/completions": "POST",
@@ -91,7 +92,7 @@ def create_app(config: GatewayConfig) -> Starlette:
         finally:
             await gateway.client.close()
 
-    handlers: dict[str, Callable[[Gateway, Request, _Answer], Awaitable[None]]] = {
+    handlers: dict[str, _Handler] = {
         "/v1/chat/completions": partial(_generate, make=plan_chat),
         "/v1/completions": partial(_generate, make=plan_completion),
         "/v1/embeddings": _embeddings,
@@ -149,6 +150,10 @@ class _Answer:
         await self._send({"type": "http.response.body", "body": b""})
 
 
+# What answers at an endpoint, given the request's body too.
+_Handler = Callable[[Gateway, Request, bytes, _Answer], Awaitable[None]]
+
+
 class _Endpoint:
     """One endpoint as an ASGI application: it stops all work for a client that goes away, and lets no exception out.
 
@@ -158,9 +163,7 @@ class _Endpoint:
         handle: what answers.
     """
 
-    def __init__(
-        self, gateway: Gateway, path: str, handle: Callable[[Gateway, Request, _Answer], Awaitable[None]] | None
-    ):
+    def __init__(self, gateway: Gateway, path: str, handle: _Handler | None):
         self._gateway, self._path, self._handle = gateway, path, handle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,7 +171,7 @@ class _Endpoint:
         request = Request(scope, receive)
         try:
             self._check(request)
-            await _read_body(request, int(self._gateway.config.max_body_mb * 1e6))
+            content = await _read_body(request, int(self._gateway.config.max_body_mb * 1e6))
         except GatewayError as error:
             await self._fail(error, answer)
         except ClientDisconnect:
@@ -176,7 +179,7 @@ class _Endpoint:
         else:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._stop_if_gone, receive, group.cancel_scope)
-                await self._run(request, answer)
+                await self._run(request, content, answer)
                 group.cancel_scope.cancel()
         metrics = self._gateway.metrics
         metrics.count("equilm_requests_total", endpoint=self._path or "other", status=answer.status)
@@ -201,11 +204,11 @@ class _Endpoint:
             raise GatewayError(415, "equilm serve: send the body without compression.", code="content_encoding")
         check_headers(request.headers)
 
-    async def _run(self, request: Request, answer: _Answer) -> None:
+    async def _run(self, request: Request, content: bytes, answer: _Answer) -> None:
         assert self._handle is not None
         try:
-            with anyio.fail_after(self._gateway.config.total_timeout):
-                await self._handle(self._gateway, request, answer)
+            with anyio.fail_after(self._gateway.config.total_timeout + _LAST_WORDS_S):
+                await self._handle(self._gateway, request, content, answer)
         except GatewayError as error:
             await self._fail(error, answer)
         except TimeoutError:
@@ -223,9 +226,10 @@ class _Endpoint:
     async def _fail(self, error: GatewayError, answer: _Answer) -> None:
         metrics = self._gateway.metrics
         _count(metrics, error)
-        if answer.status:  # a stream that has begun
-            await answer.go_on(b"data: " + dumps(error.body()) + b"\n\n")
-            await answer.end()
+        if answer.status:  # a stream that has begun; a client that does not read is cut off
+            with anyio.move_on_after(_LAST_WORDS_S):
+                await answer.go_on(write_event(error.body()))
+                await answer.end()
         else:
             await answer.whole(_json(error.body(), error.status, error.headers))
 
@@ -236,17 +240,17 @@ class _Endpoint:
 
 
 def _count(metrics: Metrics, error: GatewayError) -> None:
-    if error.kind == "upstream_error" or error.code in ("upstream_status", "timeout"):
-        metrics.count("equilm_upstream_errors_total", kind=error.code)
-    elif error.message.startswith("equilm serve"):
-        metrics.count("equilm_refusals_total", reason=error.code)
+    if error.upstream:
+        metrics.count("equilm_upstream_errors_total", kind=error.upstream)
     else:
-        metrics.count("equilm_upstream_errors_total", kind=str(error.status))
+        metrics.count("equilm_refusals_total", reason=error.code)
 
 
-async def _generate(gateway: Gateway, request: Request, answer: _Answer, make: Callable[..., Plan]) -> None:
+async def _generate(
+    gateway: Gateway, request: Request, content: bytes, answer: _Answer, make: Callable[..., Plan]
+) -> None:
     begin = time.perf_counter()
-    body, config, metrics = parse(await request.body()), gateway.config, gateway.metrics
+    body, config, metrics = parse(content), gateway.config, gateway.metrics
     plan: Plan = make(body, request.headers, gateway.axes, config)
     if config.log_text:
         _log.info("request: %s", dumps(body).decode())
@@ -257,12 +261,14 @@ async def _generate(gateway: Gateway, request: Request, answer: _Answer, make: C
         if plan.stream:
             streamed = StreamedAnswer(plan, gateway.client, request.headers, metrics)
             metrics.request_seconds.add(added)
-            await streamed.run(partial(answer.begin, plan.headers()), partial(_go_on, answer, config.log_text))
+            give = partial(_go_on, answer, config.log_text)
+            await streamed.run(partial(answer.begin, plan.headers()), give, config.total_timeout)
             await answer.end()
             if streamed.error is not None:
                 _count(metrics, streamed.error)
             return
-        answers = await run_whole(plan, gateway.client, request.headers)
+        with anyio.fail_after(config.total_timeout):
+            answers = await run_whole(plan, gateway.client, request.headers)
     begin = time.perf_counter()
     whole = plan.whole(answers)
     if config.log_text:
@@ -278,16 +284,19 @@ async def _go_on(answer: _Answer, log_text: bool, data: bytes) -> None:
     await answer.go_on(data)
 
 
-async def _embeddings(gateway: Gateway, request: Request, answer: _Answer) -> None:
-    body, action = parse(await request.body()), gateway.axes.action(request.headers.get("x-equilm-axes"))
+async def _embeddings(gateway: Gateway, request: Request, content: bytes, answer: _Answer) -> None:
+    body, action = parse(content), gateway.axes.action(request.headers.get("x-equilm-axes"))
     async with gateway.generations(1):
-        await answer.whole(_json(await embed(body, action, gateway.client, request.headers)))
+        with anyio.fail_after(gateway.config.total_timeout):
+            embedded = await embed(body, action, gateway.client, request.headers)
+    await answer.whole(_json(embedded))
 
 
-async def _models(gateway: Gateway, request: Request, answer: _Answer) -> None:
+async def _models(gateway: Gateway, request: Request, content: bytes, answer: _Answer) -> None:
     models: list[Body] = []
     for upstream in gateway.config.upstreams:
-        listed = await gateway.client.get(upstream, "/models", request.headers)
+        with anyio.fail_after(gateway.config.total_timeout):
+            listed = await gateway.client.get(upstream, "/models", request.headers)
         data = listed.get("data") if isinstance(listed, dict) else None
         if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
             raise upstream_failed("bad_answer", "the upstream server gave something else than a list of models.")
@@ -300,8 +309,8 @@ async def _models(gateway: Gateway, request: Request, answer: _Answer) -> None:
     raise GatewayError(404, f"equilm serve: no model {name!r} here.", code="model_not_found", param="model")
 
 
-async def _read_body(request: Request, largest: int) -> None:
-    """Read the body, which `Request.body` gives from then on."""
+async def _read_body(request: Request, largest: int) -> bytes:
+    """The body of a request, of at most so many bytes."""
     too_large = GatewayError(413, f"equilm serve: the body is larger than {largest} bytes.", code="too_large")
     length = request.headers.get("content-length", "0")
     if not length.isdigit() or int(length) > largest:
@@ -315,7 +324,7 @@ async def _read_body(request: Request, largest: int) -> None:
                     raise too_large
     except TimeoutError as error:
         raise GatewayError(408, "equilm serve: the body did not come in time.", code="slow_body") from error
-    request._body = bytes(content)
+    return bytes(content)
 
 
 def _json(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

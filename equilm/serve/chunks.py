@@ -44,7 +44,7 @@ class _Choice:
             raise malformed("an event that is no object")
         if isinstance(chunk.get("usage"), dict):
             self.usage = chunk["usage"]
-        if chunk.get("choices") in ([], None):
+        if chunk.get("choices") == [] or ("choices" not in chunk and "usage" in chunk):
             return
         choice = only_choice(chunk)
         self._head = head(chunk)

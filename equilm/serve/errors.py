@@ -11,9 +11,10 @@ class GatewayError(Exception):
         status: the HTTP status.
         message: what was found, what was expected, the remedy.
         kind: the protocol's ``type``.
-        code: a short name of the reason, which the metrics count.
+        code: a short name of the reason.
         param: the field of the request.
         headers: of the response.
+        upstream: what the metrics count as the kind of an upstream server's failure; empty: the gateway refused.
     """
 
     def __init__(
@@ -25,10 +26,11 @@ class GatewayError(Exception):
         code: str = "refused",
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
+        upstream: str = "",
     ):
         super().__init__(message)
         self.status, self.message, self.kind, self.code, self.param = status, message, kind, code, param
-        self.headers = dict(headers or {})
+        self.headers, self.upstream = dict(headers or {}), upstream
 
     def body(self) -> dict[str, Any]:
         """The error as the protocol writes it."""
@@ -47,4 +49,4 @@ def invalid(param: str | None, message: str) -> GatewayError:
 
 def upstream_failed(code: str, message: str, status: int = 502) -> GatewayError:
     """The upstream server did not answer as it should."""
-    return GatewayError(status, f"equilm serve: {message}", kind="upstream_error", code=code)
+    return GatewayError(status, f"equilm serve: {message}", kind="upstream_error", code=code, upstream=code)

@@ -63,46 +63,54 @@ class StreamedAnswer:
         client: the upstream servers.
         headers: of the request.
         metrics: where the time for each chunk is noted.
+
+    Raises:
+        GatewayError: if no server has the model.
     """
 
     def __init__(self, plan: Plan, client: UpstreamClient, headers: Mapping[str, str], metrics: Metrics):
         self._plan, self._client, self._headers, self._metrics = plan, client, headers, metrics
+        self._upstream = client.for_model(plan.model)
         self._choices: list[ChoiceStream] = plan.choices()
         self._begun = anyio.Event()
         self._failure: GatewayError | None = None
         self._id: dict[str, Any] = {}
         self.error: GatewayError | None = None
 
-    async def run(self, start: Callable[[], Awaitable[None]], give: Callable[[bytes], Awaitable[None]]) -> None:
+    async def run(
+        self, start: Callable[[], Awaitable[None]], give: Callable[[bytes], Awaitable[None]], timeout: float
+    ) -> None:
         """Pass on the stream.
 
         Args:
             start: called once, when the first upstream has begun to answer.
             give: called with the bytes of one event or several.
+            timeout: seconds after which it ends with what was held back and an error.
 
         Raises:
             GatewayError: for a failure before ``start``; one after it becomes the last event.
         """
         send, receive = anyio.create_memory_object_stream[_Item](_WAITING)
         failure: GatewayError | None = None
+        end = anyio.current_time() + timeout
         async with send, receive, anyio.create_task_group() as group:
             for number in range(len(self._plan.rows)):
                 group.start_soon(self._read, number, send)
-            await self._begun.wait()
-            failure = self._failure
+            with anyio.move_on_after(timeout) as waiting:
+                await self._begun.wait()
+            failure = _took_too_long() if waiting.cancelled_caught else self._failure
             if failure is None:
                 await start()
-                await self._pass_on(receive, give)
+                await self._pass_on(receive, give, end)
             group.cancel_scope.cancel()
         if failure is not None:
             raise failure
 
     async def _read(self, number: int, send: MemoryObjectSendStream[_Item]) -> None:
         plan, marked = self._plan, False
-        upstream = self._client.for_model(plan.model)
         sent, undo = plan.rows[number].sent, plan.undo[number]
         try:
-            async with self._client.events(upstream, plan.path, self._headers, sent, undo) as events:
+            async with self._client.events(self._upstream, plan.path, self._headers, sent, undo) as events:
                 self._begun.set()
                 async for data in events:
                     if marked := data.strip() == "[DONE]":
@@ -116,10 +124,10 @@ class StreamedAnswer:
             await send.send((number, error))
 
     async def _pass_on(
-        self, receive: MemoryObjectReceiveStream[_Item], give: Callable[[bytes], Awaitable[None]]
+        self, receive: MemoryObjectReceiveStream[_Item], give: Callable[[bytes], Awaitable[None]], end: float
     ) -> None:
         try:
-            await self._all_choices(receive, give)
+            await self._all_choices(receive, give, end)
         except GatewayError as error:
             self.error = error
             await give(b"".join((*self._rest(receive), write_event(error.body()))))
@@ -129,11 +137,14 @@ class StreamedAnswer:
         await give(DONE)
 
     async def _all_choices(
-        self, receive: MemoryObjectReceiveStream[_Item], give: Callable[[bytes], Awaitable[None]]
+        self, receive: MemoryObjectReceiveStream[_Item], give: Callable[[bytes], Awaitable[None]], end: float
     ) -> None:
         running = len(self._choices)
         while running:
-            number, item = await receive.receive()
+            with anyio.move_on_after(end - anyio.current_time()) as waiting:
+                number, item = await receive.receive()
+            if waiting.cancelled_caught:
+                raise _took_too_long()
             begin = time.perf_counter()
             if isinstance(item, GatewayError):
                 raise item
@@ -150,7 +161,7 @@ class StreamedAnswer:
                 await give(data)
 
     def _events(self, number: int, item: Any) -> list[bytes]:
-        if isinstance(item, dict) and item.get("error"):
+        if _is_error(item):
             raise error_of(item, self._plan.undo[number], 502)
         return [self._event(chunk) for chunk in self._choices[number].chunks(item)]
 
@@ -167,7 +178,7 @@ class StreamedAnswer:
                 number, item = receive.receive_nowait()
             except anyio.WouldBlock:
                 break
-            if isinstance(item, dict) and not item.get("error"):
+            if isinstance(item, dict) and not _is_error(item):
                 try:
                     events += self._events(number, item)
                 except GatewayError:
@@ -180,6 +191,15 @@ class StreamedAnswer:
     def _usage(self) -> dict[str, Any] | None:
         usages = [choice.usage for choice in self._choices]
         return add_usage(usages) if all(usage is not None for usage in usages) else None
+
+
+def _is_error(item: Any) -> bool:
+    """Whether an event is an error: as the protocol has it, or as older versions of vLLM do."""
+    return isinstance(item, dict) and bool(item.get("error") or item.get("object") == "error")
+
+
+def _took_too_long() -> GatewayError:
+    return upstream_failed("timeout", "the request took too long.", 504)
 
 
 def _parse(data: str) -> Any:

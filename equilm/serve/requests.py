@@ -22,16 +22,18 @@ _REFUSED = {
     "logprobs": "log-probabilities name tokens, whose swap has other tokens",
     "top_logprobs": "log-probabilities name tokens, whose swap has other tokens",
     "prompt_logprobs": "log-probabilities name tokens, whose swap has other tokens",
+    "n_probs": "log-probabilities name tokens, whose swap has other tokens",
     "logit_bias": "a bias on tokens cannot follow the swap of words, which may have other tokens",
     "functions": "the older form of tools is not supported: use tools",
     "function_call": "the older form of tool_choice is not supported: use tool_choice",
     "audio": "how a group acts on speech is not known",
 }
-_HARMLESS: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(_REFUSED, (None,)),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
-    "logit_bias": (None, {}),
+# What asks for nothing. For completions, ``logprobs: 0`` asks for those of the tokens that were chosen.
+_HARMLESS: dict[str, tuple[tuple[type, Any], ...]] = {
+    "logprobs": ((bool, False),),
+    "top_logprobs": ((int, 0),),
+    "n_probs": ((int, 0),),
+    "logit_bias": ((dict, {}), (list, [])),
 }
 
 
@@ -44,6 +46,10 @@ class Acted:
     def text(self, text: str) -> str:
         """``g·text``."""
         return self._action.act(text, self._g)
+
+    def is_fixed(self, text: str) -> bool:
+        """Whether every element of the group leaves a text as it is: the same for all requests of an orbit."""
+        return all(image == text for image in self._action.orbit(text))
 
     def json(self, text: str) -> str:
         """``g`` on each string of a JSON text."""
@@ -68,7 +74,7 @@ def common_fields(body: Mapping[str, Any], own: Mapping[str, Callable[[Any, Acte
         if name in _OWN:
             continue
         if name in _REFUSED:
-            if value not in _HARMLESS[name]:
+            if value is not None and (type(value), value) not in _HARMLESS.get(name, ()):
                 raise refused(name, f"{name} is refused: {_REFUSED[name]}. Leave it out.")
         elif value is None:
             continue
@@ -205,7 +211,7 @@ def map_schema_of(holder: Mapping[str, Any], acted: Acted, where: str) -> Body:
     sent: Body = {}
     for name, value in holder.items():
         if name in ("parameters", "schema"):
-            sent[name] = map_schema(value, acted.text, f"{where}.{name}")
+            sent[name] = map_schema(value, acted.text, acted.is_fixed, f"{where}.{name}")
         elif isinstance(value, str):
             sent[name] = acted.text(value)
         elif value is None or isinstance(value, bool):

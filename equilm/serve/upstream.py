@@ -169,6 +169,7 @@ def error_of(data: Any, undo: Undo | None, status: int, headers: Mapping[str, st
         code=back(fields.get("code")) or "upstream_status",
         param=back(fields.get("param")),
         headers=headers,
+        upstream=str(status),
     )
 
 
