@@ -141,10 +141,7 @@ class StreamedAnswer:
     ) -> None:
         running = len(self._choices)
         while running:
-            with anyio.move_on_after(end - anyio.current_time()) as waiting:
-                number, item = await receive.receive()
-            if waiting.cancelled_caught:
-                raise _took_too_long()
+            number, item = await _next(receive, end)
             begin = time.perf_counter()
             if isinstance(item, GatewayError):
                 raise item
@@ -191,6 +188,15 @@ class StreamedAnswer:
     def _usage(self) -> dict[str, Any] | None:
         usages = [choice.usage for choice in self._choices]
         return add_usage(usages) if all(usage is not None for usage in usages) else None
+
+
+async def _next(receive: MemoryObjectReceiveStream[_Item], end: float) -> _Item:
+    try:
+        return receive.receive_nowait()
+    except anyio.WouldBlock:
+        with anyio.move_on_after(end - anyio.current_time()):
+            return await receive.receive()
+    raise _took_too_long()
 
 
 def _is_error(item: Any) -> bool:

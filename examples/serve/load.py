@@ -84,6 +84,12 @@ async def stream(client: httpx.AsyncClient, url: str) -> list[float]:
     return delays
 
 
+def processor_s(pid: int) -> float:
+    """The processor time that a process has taken so far, on Linux: unlike times by the clock, whatever else runs."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_mb(pid: int) -> float:
     """The resident memory of a process on Linux, in MB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -96,16 +102,21 @@ async def measure(server: str, gateway: str, pid: int, requests: int, streams: i
         for url in (server, gateway) * 20:
             await ask(client, url)
         times: dict[str, list[float]] = {server: [], gateway: []}
+        used = processor_s(pid)
         for url in (server, gateway) * rounds:
             times[url].append(await ask(client, url))
         _row("a request, whole", times[server], times[gateway])
+        print(f"| processor time for a request | {1e3 * (processor_s(pid) - used) / rounds:.2f} ms |")
         for streams_at_once in (1, streams):
             delays: dict[str, list[float]] = {server: [], gateway: []}
+            used = processor_s(pid)
             for url in (server, gateway):
                 for _ in range(5 if streams_at_once == 1 else 1):
                     found = await asyncio.gather(*(stream(client, url) for _ in range(streams_at_once)))
                     delays[url] += [delay for one in found for delay in one]
-            _row(f"a chunk, {streams_at_once} streams at once", delays[server], delays[gateway])
+            _row(f"a chunk, streams at once: {streams_at_once}", delays[server], delays[gateway])
+            each = 1e3 * (processor_s(pid) - used) / len(delays[gateway])
+            print(f"| processor time for a chunk | {each:.2f} ms |")
         print(f"| {streams} streams at once | 0 errors, every stream whole |")
         memory, at_once = [], asyncio.Semaphore(16)
 

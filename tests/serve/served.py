@@ -1,5 +1,6 @@
 """A toy upstream and a gateway in front of it, on this machine."""
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -14,23 +15,51 @@ from toy_upstream import ToyUpstream
 from equilm.serve import GatewayConfig, Upstream, create_app
 
 
+class Served:
+    """An application, served by a thread of its own.
+
+    Attributes:
+        url: its address.
+        server: what serves it.
+    """
+
+    def __init__(self, app: Any):
+        self._app, self._loop = app, asyncio.new_event_loop()
+        settings = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 1, "lifespan": "on"}
+        self.server = uvicorn.Server(uvicorn.Config(app, **settings))
+        self.url = ""
+
+    @property
+    def connections(self) -> int:
+        """How many connections to it are open."""
+        return len(self.server.server_state.connections)
+
+    def tasks(self) -> int:
+        """How many of its tasks are under way."""
+        return len(asyncio.all_tasks(self._loop))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Served"]:
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            thread = threading.Thread(target=self._loop.run_until_complete, args=[self.server.serve([listening])])
+            thread.start()
+            try:
+                while not self.server.started:
+                    time.sleep(0.01)
+                yield self
+            finally:
+                self.server.should_exit = True
+                thread.join()
+                self._loop.close()
+
+
 @contextlib.contextmanager
 def served(app: Any) -> Iterator[str]:
     """The address at which an application is served by a thread of its own."""
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1, lifespan="on")
-    )
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            while not server.started:
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with Served(app).running() as running:
+        yield running.url
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from scipy.stats import chi2_contingency
-from toy_upstream import ANSWERS, ToyUpstream
+from toy_upstream import ToyUpstream
 
 from equilm.text.action import TextAction
 
@@ -104,31 +103,6 @@ def test_everything_that_holds_text_is_swapped_and_nothing_else(url: str, toy: T
     assert sent["messages"][2]["tool_calls"][0]["id"] == "man"
     assert sent["messages"][3] == {"role": "tool", "tool_call_id": "man", "content": '{"a": "\\nwoman"}'}
     assert json.loads(response.json()["choices"][0]["message"]["content"]) == {"woman": "she"}
-
-
-def test_answers_to_a_prompt_and_its_swap_are_swaps_with_one_seed(url: str, toy: ToyUpstream) -> None:
-    for seed in range(100):
-        for fields, headers in (({}, {"X-Equilm-Seed": str(seed)}), ({"seed": seed}, {})):
-            first, second = (
-                post(url, chat(text, **fields), **headers).json()["choices"][0]["message"]["content"]
-                for text in ("The man said", "The woman said")
-            )
-            assert second == GENDER.act(first, 1)
-    assert len({request["seed"] for request in toy.requests}) == 100
-
-
-def test_answers_have_the_law_of_equation_4(url: str, toy: ToyUpstream) -> None:
-    counts = []
-    for text, g in (("The man", 0), ("The woman", 1)):
-        answers: Counter[str] = Counter()
-        for _ in range(10):
-            for choice in post(url, chat(text, n=60)).json()["choices"]:
-                answers[GENDER.act(choice["message"]["content"], g)] += 1
-        counts.append(answers)
-    kinds = sorted({GENDER.act(answer, g) for answer in ANSWERS for g in (0, 1)})
-    table = [[answers[kind] + 1 for kind in kinds] for answers in counts]
-    assert set(counts[0]) | set(counts[1]) <= set(kinds)
-    assert chi2_contingency(table).pvalue > 1e-5
 
 
 @pytest.mark.parametrize(

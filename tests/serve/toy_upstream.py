@@ -46,6 +46,7 @@ class ToyUpstream:
         pieces: the size of streamed pieces, in characters.
         fault: what goes wrong.
         open_streams: how many answers are being streamed.
+        sent: how many events of streams were sent.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,7 @@ class ToyUpstream:
         self.pieces = 3
         self.fault = ""
         self.open_streams = 0
+        self.sent = 0
         self.cancelled = 0
         self.app = Starlette(
             routes=[
@@ -118,7 +120,7 @@ class ToyUpstream:
         if self.reply is not None:
             return self.reply
         source = random.Random(body["seed"]) if "seed" in body else random
-        return source.choices(ANSWERS, weights(text_of(body)))[0]  # type: ignore[attr-defined]
+        return source.choices(ANSWERS, weights(text_of(body)))[0]
 
     async def stream(self, text: str, chat: bool, body: dict[str, Any]) -> AsyncIterator[bytes]:
         self.open_streams += 1
@@ -142,6 +144,7 @@ class ToyUpstream:
                 if self.fault == "slow":
                     await asyncio.sleep(0.05)
                 yield data
+                self.sent += 1
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
