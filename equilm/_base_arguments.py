@@ -1,5 +1,6 @@
 """The arguments besides token ids that may be passed on to the base model: those of each text, and flags."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,8 @@ from .errors import EquiLMError
 PER_TEXT = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids", "langs")
 # Where packed texts begin, over the whole batch. Callers give them for texts, and the base model needs them for rows.
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+# The text that classifier-free guidance moves away from.
+NEGATIVE_PROMPT = ("negative_prompt_ids", "negative_prompt_attention_mask")
 # What generate() gives its decoding methods. Those that do not name it hand it on with what is the model's.
 FOR_DECODING = ("tokenizer", "assistant_tokenizer", "assistant_model", "streamer", "synced_gpus")
 
@@ -75,18 +78,43 @@ def refuse_unknown(arguments: dict[str, Any]) -> None:
         )
 
 
+def refuse_inputs(arguments: dict[str, Any], known: Iterable[str]) -> None:
+    """Refuse tensors that `generate` is given beside text: images, sounds, videos.
+
+    transformers takes their names for misspelt settings.
+
+    Args:
+        arguments: what is no setting of the generation.
+        known: the names of the arguments of the model's ``forward``.
+
+    Raises:
+        EquiLMError: names the keyword.
+    """
+    refuse_types(arguments.get("mm_token_type_ids"))
+    expected = {*known, *PER_TEXT, *PACKING, *NEGATIVE_PROMPT}
+    refuse_unknown({k: v for k, v in arguments.items() if k not in expected and isinstance(v, Tensor | list)})
+
+
+def refuse_types(types: Tensor | None) -> None:
+    """Refuse token types of images, sounds or videos.
+
+    Raises:
+        EquiLMError: where a token is not text.
+    """
+    if types is not None and bool(types.any()):
+        raise EquiLMError("mm_token_type_ids marks tokens that are not text: EquiLMForCausalLM takes text alone.")
+
+
 def take_per_text(arguments: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
     """Take out of the arguments what is given for each text, and keep what the base model accepts.
 
-    Positions, token types and languages of tokens are extras: an architecture that does not know them makes its own.
+    Positions, token types and languages are extras that not every architecture knows; it then makes its own.
 
     Raises:
         EquiLMError: for token types of images, sounds or videos.
     """
     given = {name: arguments.pop(name) for name in PER_TEXT if name in arguments}
-    types = given.get("mm_token_type_ids")
-    if types is not None and bool(types.any()):
-        raise EquiLMError("mm_token_type_ids marks tokens that are not text: EquiLMForCausalLM takes text alone.")
+    refuse_types(given.get("mm_token_type_ids"))
     return {name: value for name, value in given.items() if value is not None and name in accepted}
 
 
@@ -96,27 +124,28 @@ def take_packing(arguments: dict[str, Any], ids: Tensor, positions: Tensor | Non
     Args:
         arguments: may contain ``cu_seq_lens_q`` and the like, which count over the whole flattened batch.
         ids: shape ``(B, T)``.
-        positions: shape ``(1 or B, T)``, or None. FlashAttention takes texts to begin where they do not rise by one,
-            in a batch of one, which the permuted rows no longer are; other kernels find this out for any batch.
-        flash: whether FlashAttention runs.
+        positions: shape ``(1 or B, T)``, or None. Where they do not rise by one throughout, FlashAttention takes texts
+            to begin at the lowest one, in a batch of one, which the permuted rows no longer are; other kernels find
+            this out for any batch.
+        flash: whether FlashAttention runs, on texts without padding.
 
     Raises:
         EquiLMError: where queries and keys are packed differently.
     """
     given = {name: arguments.pop(name, None) for name in PACKING}
     queries, keys = given["cu_seq_lens_q"], given["cu_seq_lens_k"]
-    starts = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
     if queries is not None:
         if keys is None or not torch.equal(queries, keys) or int(queries[-1]) != ids.numel():
             raise EquiLMError(
                 f"cu_seq_lens_q and cu_seq_lens_k must be equal and end with the {ids.numel()} tokens of the batch."
             )
+        starts = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
         starts.view(-1)[queries[:-1].long()] = True
         return starts
     if not flash or positions is None or positions.ndim != 2 or len(ids) > 1:
         return None
-    starts[:, 1:] = positions.diff(dim=-1) != 1
-    return starts if bool(starts.any()) else None
+    rising = bool((positions.diff(dim=-1) == 1).all())
+    return None if rising else positions == positions.min()
 
 
 def packing_of_rows(starts: Tensor, rows: Rows) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`generate` for EquiLM: transformers' own loop, run on canonical prompts, so that all groups get the same text."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils.generic import ModelOutput
 
+from ._base_arguments import refuse_inputs
 from ._canonical import (
     Canonicalization,
     UserWordsCriteria,
@@ -103,7 +105,10 @@ class FairGenerationMixin(GenerationMixin):
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
         kwargs |= {} if (given := pop_cache(kwargs)) is None else {CACHE: given}
         transformers_loop = cast(Any, super())
-        settings, _ = settings_of_call(cast(Any, self), generation_config, kwargs)
+        settings, others = settings_of_call(cast(Any, self), generation_config, kwargs)
+        refuse_inputs(others, inspect.signature(cast(Any, self).forward).parameters)
+        if kwargs.get("mm_token_type_ids") is not None:
+            del kwargs["mm_token_type_ids"]  # of text alone, as where they are left out
         if settings.cache_implementation == "paged":
             self._refuse_continuous_batching()
         tokenizer = kwargs.get("tokenizer")

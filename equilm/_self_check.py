@@ -166,7 +166,7 @@ class _Checker:
             [action.moved.nonzero().flatten(), torch.tensor(action.general_ids, dtype=torch.int64)]
         )
         general = action.general_ids if model.config.relaxed else ()
-        self.expected, self.rounding = definition(model.language_model, action, texts, general)
+        self.expected, self.rounding = definition(model.language_model, action, texts, general, model.orbit_weights)
         self.errors: dict[str, float] = {}
         self.off: list[str] = []
         self.failure: Exception | None = None
@@ -255,7 +255,9 @@ class _Checker:
         )
 
 
-def definition(base: Any, action: TokenAction, texts: dict[str, Tensor], general: Any) -> tuple[Tensor, float]:
+def definition(
+    base: Any, action: TokenAction, texts: dict[str, Tensor], general: Any, weights: Any = None
+) -> tuple[Tensor, float]:
     """1/|G| Σ_g M(g·x)[g·v] for every token v, float32, shape ``(1, T, V)``, from the base model without a cache.
 
     Args:
@@ -263,6 +265,7 @@ def definition(base: Any, action: TokenAction, texts: dict[str, Tensor], general
         action: the action on token ids.
         texts: what it reads, each of shape ``(1, T)``, all permuted alike.
         general: ids of general words, which keep the base model's logits.
+        weights: λ, from last hidden states ``(n, T, H)`` to weights ``(n, T)``; None: all alike.
 
     Returns:
         Also the rounding of the base model itself: how much its logits change with the rows beside a text, for
@@ -273,15 +276,21 @@ def definition(base: Any, action: TokenAction, texts: dict[str, Tensor], general
     keys = [tuple(torch.cat(list(image.values()), 1)[0].tolist()) for image in images]
     distinct = list(dict.fromkeys(keys))
     rows = [images[keys.index(key)] for key in distinct]
-    together = base(**{name: torch.cat([row[name] for row in rows]) for name in texts}, use_cache=False).logits.float()
+    stacked = {name: torch.cat([row[name] for row in rows]) for name in texts}
+    outputs = base(**stacked, use_cache=False, **({} if weights is None else {"output_hidden_states": True}))
+    together = outputs.logits.float()
+    counts = torch.ones(together.shape[:2]) if weights is None else weights(outputs.hidden_states[-1]).float()  # (n, T)
+    counts = counts.to(together.device)[..., None]
     rounding = 0.0
     if base.dtype not in (torch.float32, torch.float64) or getattr(base, "is_quantized", False):
         alone = base(**rows[0], use_cache=False).logits.float()
         rounding = relative_error(together[:1], alone)
     total = torch.zeros_like(together[:1])
     for row, key in zip(table, keys, strict=True):
-        total += together[distinct.index(key), None].index_select(-1, row[: together.shape[-1]].to(together.device))
-    mean = total / len(table)
+        place = distinct.index(key)
+        image = together[place, None].index_select(-1, row[: together.shape[-1]].to(together.device))
+        total += image * counts[place]
+    mean = total / sum(counts[distinct.index(key)] for key in keys)
     words = list(general)
     mean[..., words] = together[distinct.index(keys[0]), None][..., words]
     return mean, rounding
