@@ -134,9 +134,10 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with output_loading_info=True, a pair
         if pretrained_model_name_or_path is not None:
             check_repository(pretrained_model_name_or_path, model.config.coverage or (), **kwargs)
-        model._projects_once = has_linear_head(model.language_model)  # it had no weights when it was built
         if checks:
-            model.self_check()
+            model._checked = check_model(model, probe_head=True)
+        else:
+            model._projects_once = has_linear_head(model.language_model)  # it had no weights when it was built
         return loaded
 
     @classmethod

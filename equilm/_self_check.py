@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ._base_weights import has_linear_head, is_plain_linear
 from ._compat import CACHE, cache_of
 from ._orbit_rows import reorder
 from .actions import TokenAction
@@ -103,6 +104,9 @@ def _logits(model: Any, ids: Tensor, start: int, **arguments: Any) -> tuple[Tens
     return outputs.logits, cache_of(outputs)
 
 
+_SETTINGS = (bool, int, float, str)
+_NUMBERS = ("layer_idx", "layer_id", "layer_number")  # what models call the number of a layer
+_FIXED_TOKENS = 64  # of those whose logits are compared on a part of the model
 _MANY_ELEMENTS = 16  # for larger groups the text holds one equality word, so that few of the g·x differ
 _PREFILLED = 5  # tokens of the text that are prefilled; the first two of them are the same for all g
 
@@ -114,20 +118,21 @@ class SelfCheck:
     Args:
         errors: for each path the error of its logits, relative to their spread over the vocabulary.
         tolerance: how large an error may be by rounding.
-        switched_off: the paths that were wrong, and that the model now goes without.
+        switched_off: the paths that were wrong, each with the shortcut that the model now goes without.
         skipped: why nothing was checked; empty where something was.
     """
 
     errors: dict[str, float]
     tolerance: float = 0.0
-    switched_off: tuple[str, ...] = ()
+    switched_off: tuple[tuple[str, str], ...] = ()
     skipped: str = ""
 
     def __str__(self) -> str:
         if self.skipped:
             return f"not run: {self.skipped}"
         found = ", ".join(f"{path} {error:.1e}" for path, error in self.errors.items())
-        off = f"; switched off: {', '.join(self.switched_off)}" if self.switched_off else ""
+        shortcuts = ", ".join(shortcut for _, shortcut in self.switched_off)
+        off = f"; switched off: {shortcuts}" if shortcuts else ""
         return f"passed: relative errors {found}, at most {self.tolerance:.0e}{off}"
 
 
@@ -139,36 +144,131 @@ def skip_reason(model: nn.Module) -> str:
     return ""
 
 
-def check_model(model: Any) -> SelfCheck:
+def check_model(model: Any, probe_head: bool = False) -> SelfCheck:
     """Compare the forward pass, prefill with a shared prefix, and cached steps with the definition.
+
+    It runs on a part of the model: the first layers, as many as hold one of each kind, and a head for a part of the
+    vocabulary. Only where that fails does it run on all of the model, and only that counts against it.
 
     Args:
         model: an EquiLM. What is wrong and can be done without is switched off on it, with a warning.
+        probe_head: find out first whether the head may be applied to the mean hidden state.
 
     Raises:
         EquiLMError: names the architecture, the path and the difference.
     """
     if reason := skip_reason(model):
         return SelfCheck({}, skipped=reason)
+    action = model.config.token_action()  # from the lists, not the table that the model computes with
     with quiet(model), torch.no_grad():
-        texts = model._check_texts(check_text(model.config.token_action(), model.device))
-        return _Checker(model, texts).run()
+        texts = model._check_texts(check_text(action, model.device))
+        found = _check_part(model, action, texts, probe_head)
+        if found is None:
+            if probe_head:
+                model._projects_once = has_linear_head(model.language_model)
+            found = _Checker(model, action, texts).run()
+    for path, shortcut in found.switched_off:
+        warnings.warn(
+            f"The self-check found {path} of {type(model.language_model).__name__} wrong with {shortcut}, and right "
+            "without. It is switched off: the text is as fair, and slower.",
+            EquiLMWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def _check_part(model: Any, action: TokenAction, texts: dict[str, Tensor], probe_head: bool) -> SelfCheck | None:
+    """What the check finds on a part of a model, if nothing is wrong; None otherwise."""
+    try:
+        part, tokens = _with_small_head(_with_few_layers(model), action)
+        if probe_head:
+            part._projects_once = has_linear_head(part.language_model)
+        found = _Checker(part, action, texts, tokens).run()
+    except Exception:  # noqa: BLE001 - some models need all their parts, and no fault is lost: all of them come next
+        return None
+    if found.switched_off:
+        return None
+    model.cache_use, model._projects_once = part.cache_use, part._projects_once
+    return found
+
+
+def _with_few_layers(model: Any) -> Any:
+    """A model with the first layers of another alone, as many as hold one of each kind; all else is shared.
+
+    The other one is left as it is, so that others may use it meanwhile.
+    """
+    base = model.language_model
+    for part in {id(part): part for part in (base.get_decoder(), base.get_encoder())}.values():
+        lists = [name for name, module in part.named_children() if isinstance(module, nn.ModuleList)]
+        if len(lists) != 1:
+            continue
+        (name,) = lists
+        layers = part.get_submodule(name)
+        kinds = list(map(_kind, layers))
+        count = max(kinds.index(kind) for kind in kinds) + 1
+        model = _with_module(model, part, name, nn.ModuleList(list(layers)[:count]))
+    return model
+
+
+def _with_small_head(model: Any, action: TokenAction) -> tuple[Any, Tensor | None]:
+    """A model with the logits of a part of another's vocabulary, all else shared; and the ids of that part.
+
+    They are the words, and some tokens that are fixed by the group; None where the head is not plain.
+    """
+    head: Any = model.language_model.get_output_embeddings()
+    if not is_plain_linear(head) or head._forward_hooks or head._forward_pre_hooks or "forward" in vars(head):
+        return model, None
+    some = torch.linspace(0, head.out_features - 1, _FIXED_TOKENS).long()
+    tokens = torch.cat([some, *action.orbit(some), action.moved.nonzero().flatten()])
+    tokens = torch.cat([tokens, torch.tensor(action.general_ids, dtype=torch.int64)]).unique()
+    small = nn.Linear(head.in_features, len(tokens), bias=head.bias is not None, device="meta")
+    small.weight = nn.Parameter(head.weight[tokens], requires_grad=False)
+    if head.bias is not None:
+        small.bias = nn.Parameter(head.bias[tokens], requires_grad=False)
+    owner, _, name = next(name for name, module in model.named_modules() if module is head).rpartition(".")
+    part: Any = _with_module(model, model.get_submodule(owner), name, small)
+    part._buffers = {**model._buffers, "words": torch.searchsorted(tokens.to(model.words.device), model.words)}
+    return part, tokens
+
+
+def _kind(layer: nn.Module) -> list[Any]:
+    """What tells kinds of layers apart: their modules and the settings of these, but for the layer's number."""
+    return [
+        (name, type(module), {k: v for k, v in vars(module).items() if type(v) in _SETTINGS and k not in _NUMBERS})
+        for name, module in layer.named_modules()
+    ]
+
+
+def _with_module(root: nn.Module, owner: nn.Module, name: str, module: nn.Module) -> nn.Module:
+    """A shallow copy of ``root`` whose part ``owner`` has another module under ``name``."""
+    place = next(place for place, part in root.named_modules() if part is owner)
+
+    def replaced(part: nn.Module, names: list[str]) -> nn.Module:
+        if not names:
+            return module
+        other = copy.copy(part)
+        other._modules = dict(part._modules)
+        other._modules[names[0]] = replaced(part.get_submodule(names[0]), names[1:])
+        return other
+
+    return replaced(root, [*filter(None, place.split(".")), name])
 
 
 class _Checker:
     """One self-check of a model, on one text."""
 
-    def __init__(self, model: Any, texts: dict[str, Tensor]):
+    def __init__(self, model: Any, action: TokenAction, texts: dict[str, Tensor], tokens: Tensor | None = None):
+        """With ``tokens`` the model's logits are those of these ids alone."""
         self.model = model
         self.texts = texts
-        action = model.config.token_action()  # from the lists, not the table that the model computes with
-        self.columns = torch.cat(
-            [action.moved.nonzero().flatten(), torch.tensor(action.general_ids, dtype=torch.int64)]
-        )
-        general = action.general_ids if model.config.relaxed else ()
-        self.expected, self.rounding = definition(model.language_model, action, texts, general)
+        tokens = torch.arange(action.vocab_size) if tokens is None else tokens
+        general = torch.tensor(action.general_ids, dtype=torch.int64)
+        self.columns = torch.searchsorted(tokens, torch.cat([action.moved.nonzero().flatten(), general]))
+        general = torch.searchsorted(tokens, general if model.config.relaxed else general[:0])
+        on_logits = torch.searchsorted(tokens, action.permutation[:, tokens])
+        self.expected, self.rounding = definition(model.language_model, action, texts, general, on_logits)
         self.errors: dict[str, float] = {}
-        self.off: list[str] = []
+        self.off: list[tuple[str, str]] = []
         self.failure: Exception | None = None
 
     def run(self) -> SelfCheck:
@@ -181,7 +281,7 @@ class _Checker:
                 model.cache_use = None
                 wrong = model._continues_caches() != "none" and self._measure("cached steps", self._cached)
                 if wrong or model.cache_use == "none":
-                    self._note("cached steps", "the cache")
+                    self.off.append(("cached steps", "the cache"))
                     model.cache_use = "none"
             elif use == "steps":
                 model.cache_use = use
@@ -223,7 +323,7 @@ class _Checker:
                 ) from self.failure
             tried.append(remedy)
         if tried:
-            self._note(path, tried[-1])
+            self.off.append((path, tried[-1]))
 
     def _measure(self, path: str, run: Any) -> bool:
         """Run a path and note its error; whether it is too large."""
@@ -245,24 +345,18 @@ class _Checker:
     def _allowed(self) -> float:
         return max(tolerance(self.model.dtype), 4 * self.rounding)
 
-    def _note(self, path: str, shortcut: str) -> None:
-        self.off.append(shortcut)
-        warnings.warn(
-            f"The self-check found {path} of {type(self.model.language_model).__name__} wrong with {shortcut}, and "
-            "right without. It is switched off: the text is as fair, and slower.",
-            EquiLMWarning,
-            stacklevel=6,
-        )
 
-
-def definition(base: Any, action: TokenAction, texts: dict[str, Tensor], general: Any) -> tuple[Tensor, float]:
+def definition(
+    base: Any, action: TokenAction, texts: dict[str, Tensor], general: Any, on_logits: Tensor | None = None
+) -> tuple[Tensor, float]:
     """1/|G| Σ_g M(g·x)[g·v] for every token v, float32, shape ``(1, T, V)``, from the base model without a cache.
 
     Args:
         base: the base model.
         action: the action on token ids.
         texts: what it reads, each of shape ``(1, T)``, all permuted alike.
-        general: ids of general words, which keep the base model's logits.
+        general: the columns of general words, which keep the base model's logits.
+        on_logits: int64, shape ``(|G|, V)``: the permutation of the logits' columns; None: that of the ids.
 
     Returns:
         Also the rounding of the base model itself: how much its logits change with the rows beside a text, for
@@ -279,7 +373,8 @@ def definition(base: Any, action: TokenAction, texts: dict[str, Tensor], general
         alone = base(**rows[0], use_cache=False).logits.float()
         rounding = relative_error(together[:1], alone)
     total = torch.zeros_like(together[:1])
-    for row, key in zip(table, keys, strict=True):
+    on_logits = table if on_logits is None else on_logits
+    for row, key in zip(on_logits, keys, strict=True):
         total += together[distinct.index(key), None].index_select(-1, row[: together.shape[-1]].to(together.device))
     mean = total / len(table)
     words = list(general)
@@ -304,12 +399,13 @@ def check_text(action: TokenAction, device: torch.device) -> Tensor:
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
     """Inside, a model is in evaluation mode and draws from a random state of its own."""
-    training = [(module, module.training) for module in model.modules()]
+    training = [module for module in model.modules() if module.training]
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
-    model.eval()
+    for module in training:
+        module.training = False
     try:
         with torch.random.fork_rng(devices=list(devices)):
             yield
     finally:
-        for module, was in training:
-            module.training = was
+        for module in training:
+            module.training = True
