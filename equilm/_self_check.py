@@ -70,10 +70,15 @@ def cache_use(model: PreTrainedModel, name: str) -> CacheUse:
 
 def _probe_texts(config: Any) -> Tensor:
     """Two random texts without special tokens, int64, shape ``(2, T)``: to some models padding is no part of a text."""
-    special = {config.pad_token_id, config.bos_token_id, *torch.tensor(config.eos_token_id or []).flatten().tolist()}
+    known = config.to_dict()  # some have no padding, or name it otherwise
+    special = {token for name in ("pad", "bos", "eos") for token in _listed(known.get(f"{name}_token_id"))}
     own = torch.Generator().manual_seed(0)  # the global one is the user's
     drawn = torch.randint(config.vocab_size // 2, (8 * _LENGTH,), generator=own).tolist()
     return torch.tensor([token for token in drawn if token not in special][: 2 * _LENGTH]).view(2, _LENGTH)
+
+
+def _listed(token: int | list[int] | None) -> list[int]:
+    return [] if token is None else [token] if isinstance(token, int) else token
 
 
 def _continued_error(model: Any, ids: Tensor, whole: Tensor, cache: Any, name: str, size: int) -> float:
