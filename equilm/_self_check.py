@@ -1,4 +1,4 @@
-"""The self-check: is each path of a wrapped model right, and how may the base model's cache be continued?"""
+"""The self-check: is each path of a wrapped model correct, and how can the base model's cache be continued?"""
 
 import copy
 import warnings
@@ -118,46 +118,44 @@ _PREFILLED = 5  # tokens of the text that are prefilled; the first two of them a
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """What a self-check found; ``str()`` of it is for people.
+    """The result of a self-check; ``str()`` gives it as text.
 
     Args:
-        errors: for each path the error of its logits, relative to their spread over the vocabulary.
-        tolerance: how large an error may be by rounding.
-        switched_off: the paths that were wrong, each with the shortcut that the model now goes without.
-        skipped: why nothing was checked; empty where something was.
+        errors: for each path, the error of its logits, relative to their spread over the vocabulary.
+        tolerance: the largest error that rounding can explain.
+        switched_off: the shortcuts that were wrong, which the model now runs without.
+        skipped: why nothing was checked; empty if something was.
     """
 
     errors: dict[str, float]
     tolerance: float = 0.0
-    switched_off: tuple[tuple[str, str], ...] = ()
+    switched_off: tuple[str, ...] = ()
     skipped: str = ""
 
     def __str__(self) -> str:
         if self.skipped:
             return f"not run: {self.skipped}"
         found = ", ".join(f"{path} {error:.1e}" for path, error in self.errors.items())
-        shortcuts = ", ".join(shortcut for _, shortcut in self.switched_off)
-        off = f"; switched off: {shortcuts}" if shortcuts else ""
+        off = f"; switched off: {', '.join(self.switched_off)}" if self.switched_off else ""
         return f"passed: relative errors {found}, at most {self.tolerance:.0e}{off}"
 
 
 def skip_reason(model: nn.Module) -> str:
-    """Why a model's passes cannot be checked now; empty where they can."""
+    """Why a model cannot be checked now; empty if it can."""
     tensors = list(model.parameters())
     if any(tensor.is_meta for tensor in tensors):
         return "weights are offloaded or on the meta device; call model.self_check() once they are loaded"
     return ""
 
 
-def check_model(model: Any, probe_head: bool = False) -> SelfCheck:
+def check_model(model: Any) -> SelfCheck:
     """Compare the forward pass, prefill with a shared prefix, and cached steps with the definition.
 
     It runs on a part of the model: the first layers, as many as hold one of each kind, and a head for a part of the
     vocabulary. Only where that fails does it run on all of the model, and only that counts against it.
 
     Args:
-        model: an EquiLM. What is wrong and can be done without is switched off on it, with a warning.
-        probe_head: find out first whether the head may be applied to the mean hidden state.
+        model: an EquiLM. A shortcut that is wrong is switched off on it, with a warning.
 
     Raises:
         EquiLMError: names the architecture, the path and the difference.
@@ -167,12 +165,13 @@ def check_model(model: Any, probe_head: bool = False) -> SelfCheck:
     action = model.config.token_action()  # from the lists, not the table that the model computes with
     with quiet(model), torch.no_grad():
         texts = model._check_texts(check_text(action, model.device))
-        found = _check_part(model, action, texts, probe_head)
-        if found is None:
-            if probe_head:
-                model._projects_once = has_linear_head(model.language_model)
-            found = _Checker(model, action, texts).run()
-    for path, shortcut in found.switched_off:
+        if (found := _check_part(model, action, texts)) is not None:
+            return found
+        if model._projects_once is None:
+            model._projects_once = has_linear_head(model.language_model)
+        checker = _Checker(model, action, texts)
+        found = checker.run()
+    for path, shortcut in checker.off:
         warnings.warn(
             f"The self-check found {path} of {type(model.language_model).__name__} wrong with {shortcut}, and right "
             "without. It is switched off: the text is as fair, and slower.",
@@ -182,11 +181,11 @@ def check_model(model: Any, probe_head: bool = False) -> SelfCheck:
     return found
 
 
-def _check_part(model: Any, action: TokenAction, texts: dict[str, Tensor], probe_head: bool) -> SelfCheck | None:
+def _check_part(model: Any, action: TokenAction, texts: dict[str, Tensor]) -> SelfCheck | None:
     """What the check finds on a part of a model, if nothing is wrong; None otherwise."""
     try:
         part, tokens = _with_small_head(_with_few_layers(model), action)
-        if probe_head:
+        if part._projects_once is None:
             part._projects_once = has_linear_head(part.language_model)
         found = _Checker(part, action, texts, tokens).run()
     except Exception:  # noqa: BLE001 - some models need all their parts, and no fault is lost: all of them come next
@@ -271,7 +270,9 @@ class _Checker:
         self.columns = torch.searchsorted(tokens, torch.cat([action.moved.nonzero().flatten(), general]))
         general = torch.searchsorted(tokens, general if model.config.relaxed else general[:0])
         on_logits = torch.searchsorted(tokens, action.permutation[:, tokens])
-        self.expected, self.rounding = definition(model.language_model, action, texts, general, on_logits)
+        self.expected, self.rounding = definition(
+            model.language_model, action, texts, general, model.orbit_weights, on_logits
+        )
         self.errors: dict[str, float] = {}
         self.off: list[tuple[str, str]] = []
         self.failure: Exception | None = None
@@ -290,7 +291,7 @@ class _Checker:
                     model.cache_use = "none"
             elif use == "steps":
                 model.cache_use = use
-        return SelfCheck(self.errors, self._allowed, tuple(self.off))
+        return SelfCheck(self.errors, self._allowed, tuple(shortcut for _, shortcut in self.off))
 
     def _without_shortcuts(self) -> Iterator[str]:
         """Switches the model's shortcuts off, one after another, and names them."""
@@ -352,7 +353,12 @@ class _Checker:
 
 
 def definition(
-    base: Any, action: TokenAction, texts: dict[str, Tensor], general: Any, on_logits: Tensor | None = None
+    base: Any,
+    action: TokenAction,
+    texts: dict[str, Tensor],
+    general: Any,
+    weights: Any = None,
+    on_logits: Tensor | None = None,
 ) -> tuple[Tensor, float]:
     """1/|G| Σ_g M(g·x)[g·v] for every token v, float32, shape ``(1, T, V)``, from the base model without a cache.
 
@@ -361,6 +367,7 @@ def definition(
         action: the action on token ids.
         texts: what it reads, each of shape ``(1, T)``, all permuted alike.
         general: the columns of general words, which keep the base model's logits.
+        weights: λ, from last hidden states ``(n, T, H)`` to weights ``(n, T)``; None: all alike.
         on_logits: int64, shape ``(|G|, V)``: the permutation of the logits' columns; None: that of the ids.
 
     Returns:
@@ -372,7 +379,11 @@ def definition(
     keys = [tuple(torch.cat(list(image.values()), 1)[0].tolist()) for image in images]
     distinct = list(dict.fromkeys(keys))
     rows = [images[keys.index(key)] for key in distinct]
-    together = base(**{name: torch.cat([row[name] for row in rows]) for name in texts}, use_cache=False).logits.float()
+    stacked = {name: torch.cat([row[name] for row in rows]) for name in texts}
+    outputs = base(**stacked, use_cache=False, **({} if weights is None else {"output_hidden_states": True}))
+    together = outputs.logits.float()
+    counts = torch.ones(together.shape[:2]) if weights is None else weights(outputs.hidden_states[-1]).float()  # (n, T)
+    counts = counts.to(together.device)[..., None]
     rounding = 0.0
     if base.dtype not in (torch.float32, torch.float64) or getattr(base, "is_quantized", False):
         alone = base(**rows[0], use_cache=False).logits.float()
@@ -380,9 +391,11 @@ def definition(
     total = torch.zeros_like(together[:1])
     on_logits = table if on_logits is None else on_logits
     for row, key in zip(on_logits, keys, strict=True):
-        total += together[distinct.index(key), None].index_select(-1, row[: together.shape[-1]].to(together.device))
-    mean = total / len(table)
-    words = list(general)
+        place = distinct.index(key)
+        image = together[place, None].index_select(-1, row[: together.shape[-1]].to(together.device))
+        total += image * counts[place]
+    mean = total / sum(counts[distinct.index(key)] for key in keys)
+    words = torch.as_tensor(general).tolist()
     mean[..., words] = together[distinct.index(keys[0]), None][..., words]
     return mean, rounding
 
@@ -403,7 +416,7 @@ def check_text(action: TokenAction, device: torch.device) -> Tensor:
 
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
-    """Inside, a model is in evaluation mode and draws from a random state of its own."""
+    """Within the context, a model is in evaluation mode and draws from its own random state."""
     training = [module for module in model.modules() if module.training]
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
     for module in training:

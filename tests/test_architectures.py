@@ -91,7 +91,7 @@ def test_a_head_may_leave_out_the_padding_of_the_vocabulary(projects: bool) -> N
     base: Any = tiny_model("llama")
     base.lm_head = nn.Linear(base.config.hidden_size, VOCAB - 3)
     model, ids = wrap(base, AXES["2x3"]), random_ids(3, 7).clamp(max=VOCAB - 4)
-    model._projects_once &= projects
+    model._projects_once = bool(model._projects_once) and projects
     expected, _ = definition(base, model.action, {"input_ids": ids[:1]}, ())
     with torch.no_grad():
         logits = model(input_ids=ids[:1]).logits

@@ -97,7 +97,7 @@ def test_a_prompt_is_judged_alone_and_a_continuation_with_its_prompt() -> None:
     action = TextAction(FAMILY, pronouns=judge)
     assert action.act_on_continuation("She and his", " wife, his love", 1) == " husband, her love"
     assert action.act("She and his", 1) == "He and her"
-    assert seen == [("he and ", ""), ("he and her husband, ", " love")]
+    assert seen == [("He and ", ""), ("He and her husband, ", " love")]
 
 
 def test_the_window_is_bounded_and_each_is_judged_once() -> None:
@@ -176,7 +176,7 @@ def test_modifiers_move_only_before_their_words() -> None:
         "a black woman, black people, Black, BLACK PEOPLE"
     )
     assert action.act("white, people; white mankind; white", 1) == "white, people; white mankind; white"
-    with pytest.raises(EquiLMError, match="'old' and 'old man' can overlap"):
+    with pytest.raises(EquiLMError, match="'old man' and 'old' can overlap"):
         TextAction(DemographicAxis("a", [("old man", "queer")], modifiers=[("black", "white")], before=["old"]))
 
 
