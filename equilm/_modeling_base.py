@@ -152,7 +152,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         self.language_model.initialize_weights()
         for module in (self.orbit_weights, self):
             if isinstance(module, nn.Module):
-                cast(Any, self)._initialize_weights(module)
+                self._init_weights(module)  # leaves what was loaded as it is
 
     def _init_weights(self, module: nn.Module) -> None:
         # from_pretrained leaves non-persistent buffers empty; this is its hook to fill them.
