@@ -1,7 +1,7 @@
-"""What may be handed on to the base model beside token ids: what belongs to each text, flags, and nothing unseen."""
+"""The arguments besides token ids that may be passed on to the base model: those of each text, and flags."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,9 +10,9 @@ from torch import Tensor
 from ._orbit_rows import Rows, per_row
 from .errors import EquiLMError
 
-# Given for each text, so that its permuted copies need it too: shape (B, T), for positions also (K, B, T).
+# These belong to each text, so its permuted copies need them too: shape (B, T), for positions also (K, B, T).
 PER_TEXT = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids", "langs")
-# Where packed texts begin, over the whole batch: given for texts, and needed for rows.
+# Where packed texts begin, over the whole batch. Callers give them for texts, and the base model needs them for rows.
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 # The text that classifier-free guidance moves away from.
 NEGATIVE_PROMPT = ("negative_prompt_ids", "negative_prompt_attention_mask")
@@ -22,13 +22,13 @@ FOR_DECODING = ("tokenizer", "assistant_tokenizer", "assistant_model", "streamer
 
 @dataclass(frozen=True)
 class TextBatch:
-    """What a forward pass is given for B texts.
+    """The arguments of a forward pass for B texts.
 
     Args:
         ids: int64, shape ``(B, T)``.
         per_text: masks, positions and token types, by name.
-        flags: what is the same for all rows, by name.
-        starts: bool, shape ``(B, T)``: where packed texts begin; None where nothing is packed.
+        flags: the arguments that are the same for all rows, by name.
+        starts: where packed texts begin, bool, shape ``(B, T)``; None if no texts are packed.
     """
 
     ids: Tensor
@@ -44,6 +44,13 @@ class TextBatch:
             part[name] = value[:, : value.shape[1] - after] if name == "attention_mask" else value[..., start:end]
         return TextBatch(self.ids[:, start:end], part, self.flags)
 
+    def without_past(self) -> "TextBatch":
+        """The same with the mask of the new tokens alone, for caches of states, in which there is no past to mask."""
+        mask = self.per_text.get("attention_mask")
+        if mask is None:
+            return self
+        return replace(self, per_text={**self.per_text, "attention_mask": mask[:, -self.ids.shape[1] :]})
+
     def of_rows(self, copies: Tensor, rows: Rows) -> dict[str, Any]:
         """The base model's arguments for the rows: of the permuted ids ``(|G|, B, T)`` and all else."""
         batch = len(self.ids)
@@ -53,10 +60,10 @@ class TextBatch:
 
 
 def refuse_unknown(arguments: dict[str, Any]) -> None:
-    """Refuse what cannot be handed to the permuted texts: tensors, caches and whatever may hold one.
+    """Refuse arguments that cannot be given to the permuted texts: tensors, caches, and objects that may contain one.
 
     Args:
-        arguments: the keywords that are left once those that are understood are taken out.
+        arguments: the keyword arguments that are left after the known ones are taken out.
 
     Raises:
         EquiLMError: names the keyword.
@@ -112,10 +119,10 @@ def take_per_text(arguments: dict[str, Any], accepted: frozenset[str]) -> dict[s
 
 
 def take_packing(arguments: dict[str, Any], ids: Tensor, positions: Tensor | None, flash: bool) -> Tensor | None:
-    """Take out of the arguments where packed texts begin: bool, shape ``(B, T)``; None where nothing is packed.
+    """Take out of ``arguments`` where packed texts begin: bool, shape ``(B, T)``; None if no texts are packed.
 
     Args:
-        arguments: may hold ``cu_seq_lens_q`` and its like, which count over the whole flattened batch.
+        arguments: may contain ``cu_seq_lens_q`` and the like, which count over the whole flattened batch.
         ids: shape ``(B, T)``.
         positions: shape ``(1 or B, T)``, or None. Where they do not rise by one throughout, FlashAttention takes texts
             to begin at the lowest one, in a batch of one, which the permuted rows no longer are; other kernels find

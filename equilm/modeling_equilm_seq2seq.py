@@ -334,7 +334,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         rows = rows.to(logits.device)
         filled = cache_of(outputs)
         if filled is not None and not torch.compiler.is_compiling():
-            adopt(filled, rows)
+            adopt(filled, rows, copies.shape[-1])
         return Seq2SeqLMOutput(
             logits=logits,
             **{CACHE: filled},
@@ -374,8 +374,8 @@ def _check_reads_text(model: PreTrainedModel) -> None:
     """Refuse a decoder whose encoder is for sounds or images: transformers lists some among the encoder-decoders."""
     if not model.config.is_encoder_decoder:
         raise EquiLMError(
-            f"{type(model).__name__} is a decoder, whose encoder is for sounds or images and not for text. Wrap it with "
-            "EquiLMForCausalLM."
+            f"{type(model).__name__} is a decoder, whose encoder is for sounds or images and not for text. Wrap it "
+            "with EquiLMForCausalLM."
         )
 
 

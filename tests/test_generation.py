@@ -257,7 +257,10 @@ def test_what_generate_itself_takes_is_not_given_to_the_model(
 def test_an_assistant_may_have_another_tokenizer(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     model, assistant = EquiLMForCausalLM.from_base(base, tokenizer), tiny_model("llama")
     ids = torch.tensor([tokenizer.encode("The man worked as")])
-    tokenizers = {"tokenizer": tokenizer, "assistant_tokenizer": byte_level([], eos_token="<end>", pad_token="<pad>")}
+    tokenizers: dict[str, Any] = {
+        "tokenizer": tokenizer,
+        "assistant_tokenizer": byte_level([], eos_token="<end>", pad_token="<pad>"),
+    }
     assistant.resize_token_embeddings(len(tokenizers["assistant_tokenizer"]))
     assert torch.equal(generate(model, ids, assistant_model=assistant, **tokenizers), generate(model, ids))
 
