@@ -25,17 +25,43 @@ from typing import Any
 import torch
 import transformers
 from tqdm.auto import tqdm
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from equilm import EquiLMConfig, EquiLMError, EquiLMForCausalLM
 
 FOLDER = Path(__file__).parent
 CYCLE = [10, 11, 12]
-# The module of the model's tests, its model tester, the class, and what is set in its configuration.
-MODELS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
-    "gpt2": ("gpt2.test_modeling_gpt2", "GPT2ModelTester", "GPT2LMHeadModel", {}),
-    "llama": ("llama.test_modeling_llama", "LlamaModelTester", "LlamaForCausalLM", {}),
-    "mistral": ("mistral.test_modeling_mistral", "MistralModelTester", "MistralForCausalLM", {"sliding_window": 4}),
-    "gemma3_text": ("gemma3.test_modeling_gemma3", "Gemma3TextModelTester", "Gemma3ForCausalLM", {}),
+_SIZES: dict[str, Any] = {"vocab_size": 99, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+_LAYERS: dict[str, Any] = {
+    **_SIZES,
+    "hidden_size": 32,
+    "intermediate_size": 37,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+# The class of each model, and its configuration.
+MODELS: dict[str, tuple[type[PreTrainedModel], type[PreTrainedConfig], dict[str, Any]]] = {
+    "gpt2": (
+        GPT2LMHeadModel,
+        GPT2Config,
+        {**_SIZES, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "attn_pdrop": 0.0},
+    ),
+    "llama": (LlamaForCausalLM, LlamaConfig, _LAYERS),
+    "mistral": (MistralForCausalLM, MistralConfig, {**_LAYERS, "sliding_window": 4}),
+    "gemma3_text": (Gemma3ForCausalLM, Gemma3TextConfig, {**_LAYERS, "head_dim": 8, "sliding_window": 4}),
 }
 # Why a test fails that is written for a model of another shape; the test's name begins with the key.
 REASONS: dict[str, str] = {}
@@ -63,40 +89,55 @@ def find_tests(sources: list[Path]) -> None:
     tests = types.ModuleType("tests")
     tests.__path__ = [str(source.resolve() / "tests") for source in sources]
     sys.modules["tests"] = tests
-    try:
-        importlib.import_module("tests.exporters.test_export")
-    except ModuleNotFoundError:  # the common tests derive from it; its own tests, of exports, are not run here
-        stand_in: Any = types.ModuleType("tests.exporters.test_export")
-        stand_in.ExportTesterMixin = type("ExportTesterMixin", (), {})
-        sys.modules["tests.exporters.test_export"] = stand_in
-        sys.modules["tests.exporters"] = types.ModuleType("tests.exporters")
+    # The common tests derive from those of exports too, which are not run here and in no package.
+    exports: Any = types.ModuleType("tests.exporters.test_export")
+    exports.ExportTesterMixin = type("ExportTesterMixin", (), {})
+    sys.modules |= {"tests.exporters": types.ModuleType("tests.exporters"), exports.__name__: exports}
+
+
+class ModelTester:
+    """What the mixins ask of a model: its sizes, its configuration and inputs.
+
+    Args:
+        model: a key of `MODELS`.
+        wrapped: whether it is wrapped.
+    """
+
+    batch_size, seq_length, is_training = 3, 7, True
+    vocab_size, hidden_size, num_hidden_layers, num_attention_heads, num_key_value_heads = 99, 32, 2, 4, 2
+
+    def __init__(self, model: str, wrapped: bool):
+        self.model, self.wrapped = model, wrapped
+
+    def get_config(self) -> PreTrainedConfig:
+        """A configuration of its own for each test."""
+        _, config_class, sizes = MODELS[self.model]
+        config = config_class(**sizes)
+        return EquiLMConfig(text_config=config, cycles=[[CYCLE]]) if self.wrapped else config
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[PreTrainedConfig, dict[str, torch.Tensor]]:
+        """Random texts, of which some hold words of the list."""
+        ids = torch.randint(3, self.vocab_size, (self.batch_size, self.seq_length))
+        ids[:, 2] = torch.tensor([10, 11, 30])
+        return self.get_config(), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def test_case(model: str, wrapped: bool) -> type[unittest.TestCase]:
     """A test case of both mixins for a model, wrapped or as it is."""
-    module_name, tester_name, class_name, settings = MODELS[model]
     common = importlib.import_module("tests.test_modeling_common")
-    tester: Any = getattr(importlib.import_module(f"tests.models.{module_name}"), tester_name)
+    generation = importlib.import_module("tests.generation.test_utils")
 
-    class Tester(tester):
-        def prepare_config_and_inputs_for_common(self) -> Any:
-            config, inputs = super().prepare_config_and_inputs_for_common()
-            for name, value in settings.items():
-                setattr(config, name, value)
-            if wrapped:
-                config = EquiLMConfig(text_config=config, cycles=[[CYCLE]])
-            return config, inputs
-
-    class Case(common.ModelTesterMixin, common.GenerationTesterMixin, unittest.TestCase):
-        all_model_classes = (EquiLMForCausalLM if wrapped else getattr(transformers, class_name),)
+    class Case(common.ModelTesterMixin, generation.GenerationTesterMixin, unittest.TestCase):  # type: ignore[name-defined, misc]
+        all_model_classes = (EquiLMForCausalLM if wrapped else MODELS[model][0],)
 
         def setUp(self) -> None:
-            self.model_tester = Tester(self)
+            self.model_tester = ModelTester(model, wrapped)
 
     return Case
 
 
 def names(case: type[unittest.TestCase]) -> list[str]:
+    """The names of its tests."""
     return unittest.defaultTestLoader.getTestCaseNames(case)  # type: ignore[return-value]
 
 
@@ -105,15 +146,15 @@ def run_test(case: type[unittest.TestCase], name: str) -> tuple[str, BaseExcepti
     errors: list[BaseException] = []
 
     class Collected(unittest.TestResult):
-        def addError(self, test: Any, error: Any) -> None:  # noqa: N802 - unittest's name
+        def addError(self, test: Any, error: Any) -> None:
             errors.append(error[1])
             super().addError(test, error)
 
-        def addFailure(self, test: Any, error: Any) -> None:  # noqa: N802
+        def addFailure(self, test: Any, error: Any) -> None:
             errors.append(error[1])
             super().addFailure(test, error)
 
-        def addSubTest(self, test: Any, subtest: Any, error: Any) -> None:  # noqa: N802
+        def addSubTest(self, test: Any, subtest: Any, error: Any) -> None:
             if error is not None:
                 errors.append(error[1])
             super().addSubTest(test, subtest, error)
