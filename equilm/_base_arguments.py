@@ -1,6 +1,6 @@
 """What may be handed on to the base model beside token ids: what belongs to each text, flags, and nothing unseen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,9 +10,11 @@ from ._orbit_rows import Rows, per_row
 from .errors import EquiLMError
 
 # Given for each text, so that its permuted copies need it too: shape (B, T), for positions also (K, B, T).
-PER_TEXT = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
+PER_TEXT = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids", "langs")
 # Where packed texts begin, over the whole batch: given for texts, and needed for rows.
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+# What generate() gives its decoding methods. Those that do not name it hand it on with what is the model's.
+FOR_DECODING = ("tokenizer", "assistant_tokenizer", "assistant_model", "streamer", "synced_gpus")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,13 @@ class TextBatch:
         for name, value in self.per_text.items():
             part[name] = value[:, : value.shape[1] - after] if name == "attention_mask" else value[..., start:end]
         return TextBatch(self.ids[:, start:end], part, self.flags)
+
+    def without_past(self) -> "TextBatch":
+        """The same with the mask of the new tokens alone, for caches of states, in which there is no past to mask."""
+        mask = self.per_text.get("attention_mask")
+        if mask is None:
+            return self
+        return replace(self, per_text={**self.per_text, "attention_mask": mask[:, -self.ids.shape[1] :]})
 
     def of_rows(self, copies: Tensor, rows: Rows) -> dict[str, Any]:
         """The base model's arguments for the rows: of the permuted ids ``(|G|, B, T)`` and all else."""
@@ -69,7 +78,7 @@ def refuse_unknown(arguments: dict[str, Any]) -> None:
 def take_per_text(arguments: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
     """Take out of the arguments what is given for each text, and keep what the base model accepts.
 
-    Positions and token types are extras that not every architecture knows; it then makes its own.
+    Positions, token types and languages of tokens are extras: an architecture that does not know them makes its own.
 
     Raises:
         EquiLMError: for token types of images, sounds or videos.

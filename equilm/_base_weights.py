@@ -21,11 +21,19 @@ def build_base(auto_class: Any, config: Any) -> PreTrainedModel:
         auto_class: builds it where the configuration names no class of transformers.
         config: the base model's configuration.
     """
+    model_class = named_class(config)
+    if model_class is None:
+        return cast(PreTrainedModel, auto_class.from_config(config))
+    return cast(PreTrainedModel, model_class._from_config(config))  # what the auto classes call
+
+
+def named_class(config: Any) -> Any:
+    """The class of transformers that a configuration names as its model's, if that can generate; otherwise None."""
     for name in config.architectures or ():
         model_class = getattr(transformers, name, None)
         if isinstance(model_class, type) and issubclass(model_class, PreTrainedModel) and model_class.can_generate():
-            return cast(Any, model_class)._from_config(config)  # what the auto classes call
-    return cast(PreTrainedModel, auto_class.from_config(config))
+            return model_class
+    return None
 
 
 def take_over_quantization(model: PreTrainedModel, base: Any) -> None:

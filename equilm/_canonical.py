@@ -47,7 +47,7 @@ class Canonicalization:
     def act_on_logits(self, logits: Tensor) -> Tensor:
         """``u_r·y_r`` for logits ``(rows, V)``: (u·y)[v] = y[perm[u⁻¹][v]]."""
         inverses = self.inverse.elements.to(logits.device)
-        return logits.gather(-1, self.action.to(logits.device).permutation[inverses])
+        return logits.gather(-1, self.action.to(logits.device).permutation[inverses, : logits.shape[-1]])
 
     def act_on_cache(self, cache: OrbitCache) -> None:
         """Renumber a cache, in place: the row of (g, r) then holds g·u_r·x_r."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 
+from ._base_arguments import FOR_DECODING
 from ._base_weights import (
     build_base,
     has_linear_head,
@@ -25,7 +26,7 @@ from ._compat import CACHE, cache_argument, pop_cache
 from ._coverage import check_repository
 from ._fairness_report import FairnessReport, fairness_report
 from ._generation import FairGenerationMixin
-from ._orbit_rows import Rows
+from ._orbit_rows import Rows, is_filled, orbit_cache
 from ._self_check import CacheUse, SelfCheck, cache_use, check_model
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
@@ -105,6 +106,13 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         """Draw a new base model's weights; those of a given one stay, as do adapters, ties and quantization."""
         if self._is_new:
             super().init_weights()
+
+    def initialize_weights(self) -> None:
+        """Give their values to all that was not loaded, the base model's parts by its own rules."""
+        # transformers takes parts of custom code that hold no tensor of their own for initialized, all the way down.
+        # Some base models, such as Falcon-H1, fill in buffers of their layers from there.
+        self.language_model.initialize_weights()
+        cast(Any, self)._initialize_weights(self)
 
     def _init_weights(self, module: nn.Module) -> None:
         # from_pretrained leaves non-persistent buffers empty; this is its hook to fill them.
@@ -296,15 +304,23 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         super().save_pretrained(*args, **kwargs)
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+        kwargs = {name: value for name, value in kwargs.items() if name not in FOR_DECODING}
         if (cache := pop_cache(kwargs)) is not None:
             kwargs[self._cache_name] = cache
+            if is_filled(cache) and kwargs.get("is_first_iteration") and kwargs.get("next_sequence_length") is None:
+                input_ids = _new_ids(input_ids, kwargs.get("attention_mask"), cache)
         inputs = cast(Any, self.language_model).prepare_inputs_for_generation(input_ids, **kwargs)
         if (cache := pop_cache(inputs)) is not None:
             inputs[CACHE] = cache
         return cast(dict[str, Any], inputs)
 
     def _prepare_cache_for_generation(
-        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        generation_mode: Any,
+        batch_size: int,
+        max_cache_length: int,
     ) -> None:
         """As the base model, by whose class transformers decides which cache it gets, and under which name."""
         cache = pop_cache(model_kwargs)
@@ -313,9 +329,10 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         if cache is not None:
             model_kwargs[self._cache_name] = cache
         base = cast(Any, self.language_model)
-        base._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        rows = self.group.order * batch_size  # what a cache of fixed size holds
+        base._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, rows, max_cache_length)
         if (cache := pop_cache(model_kwargs)) is not None:
-            model_kwargs[CACHE] = cache
+            model_kwargs[CACHE] = orbit_cache(cache)
 
     @property
     def _cache_name(self) -> str:
@@ -354,3 +371,9 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         branches = columns[..., :moved][rows.branches]  # (|G|, B, T, M)
         action = TokenAction(self.group, self.word_permutation.to(columns.device)).on_logits
         return torch.cat([reynolds(branches, action), columns[..., moved:][rows.branches[0]]], -1)
+
+
+def _new_ids(ids: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
+    """The ids that a filled cache has not seen, of texts given whole: transformers leaves this out for states."""
+    whole = mask is None or mask.shape[1] == ids.shape[1]
+    return ids[:, cache.get_seq_length() :] if whole and all(cache.is_linear) else ids

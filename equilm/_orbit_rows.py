@@ -101,7 +101,7 @@ def choose(tensors: Sequence[Tensor | None] | None, rows: Tensor) -> Any:
 
 
 class OrbitCache:
-    """What `adopt` adds to a transformers cache: it answers for a batch of texts, and holds the rows of their orbits.
+    """What `orbit_cache` adds to a transformers cache: it answers for a batch of texts, and holds their orbits' rows.
 
     ``reorder_cache``, ``batch_select_indices`` and ``batch_repeat_interleave`` take indices of texts. Repeating texts
     costs nothing; rows that no text needs any more are dropped.
@@ -109,6 +109,7 @@ class OrbitCache:
 
     branches: Tensor | None = None  # (|G|, B): the row that holds g·x_b; None while empty
     row_count = 0
+    token_count = 0  # of each text, padding included; only counted where nothing is cropped
     static = False
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
@@ -129,6 +130,14 @@ class OrbitCache:
         """Empty the cache."""
         super().reset()  # type: ignore[misc]
         self.branches = None
+        self.token_count = 0
+
+    def get_seq_length(self, *args: Any, **kwargs: Any) -> int:
+        """As in transformers, also where all layers keep a state, which has no length and cannot be cropped."""
+        try:
+            return int(super().get_seq_length(*args, **kwargs))  # type: ignore[misc]
+        except ValueError:
+            return self.token_count
 
     def assign(self, branches: Tensor) -> None:
         """Hold the rows ``branches`` of shape ``(|G|, B)``, numbered as they are now, and no others."""
@@ -142,12 +151,32 @@ class OrbitCache:
     def fork(self, parents: Tensor) -> None:
         """Let row i continue what row ``parents[i]`` holds."""
         if len(parents) != self.row_count or bool((parents != torch.arange(len(parents), device=parents.device)).any()):
-            super().reorder_cache(parents)  # type: ignore[misc]
+            reorder(self, type(self).__bases__[1], parents)
             self.row_count = len(parents)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """For pickle and deepcopy: the class is made when it is first needed, so it is named by what it is made of."""
         return _empty_orbit_cache, (type(self).__bases__[1],), self.__dict__
+
+
+def reorder(cache: Any, kind: type, parents: Tensor) -> None:
+    """Let row i of a cache continue what row ``parents[i]`` holds.
+
+    Args:
+        cache: a transformers cache.
+        kind: its class without what `orbit_cache` adds.
+        parents: int64, shape ``(n,)``.
+    """
+    by_selection, by_reordering = (_definer(kind, name) for name in ("batch_select_indices", "reorder_cache"))
+    if by_selection is not by_reordering and issubclass(by_selection, by_reordering):
+        # MiniMax's has states of its own, and says only in one of the two methods what becomes of them.
+        by_selection.batch_select_indices(cache, parents)
+    else:
+        by_reordering.reorder_cache(cache, parents)
+
+
+def _definer(kind: type, method: str) -> Any:
+    return next(base for base in kind.__mro__ if method in vars(base))
 
 
 _ORBIT_CLASSES: dict[type, type] = {}  # one for each class of caches, so that types compare equal
@@ -161,16 +190,23 @@ def _orbit_class(plain: type) -> type:
 
 def _empty_orbit_cache(plain: type) -> Any:
     orbit_class = _orbit_class(plain)
-    return orbit_class.__new__(orbit_class)
+    return object.__new__(orbit_class)
 
 
-def adopt(cache: Any, rows: Rows) -> None:
-    """Note in a cache, in place, which rows it was just filled with; from then on it is an `OrbitCache`."""
+def orbit_cache(cache: Any) -> Any:
+    """Make a transformers cache an `OrbitCache`, in place."""
     if not isinstance(cache, OrbitCache):
         cache.__class__ = _orbit_class(type(cache))
         cache.static = is_static(cache)
+    return cache
+
+
+def adopt(cache: Any, rows: Rows, tokens: int) -> None:
+    """Note in a cache, in place, which rows it was just filled with, and with how many tokens of each text."""
+    orbit_cache(cache)
     cache.branches = rows.branches
     cache.row_count = len(rows.first)
+    cache.token_count += tokens
 
 
 def is_filled(cache: Any) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ._compat import CACHE, cache_of
+from ._orbit_rows import reorder
 from .actions import TokenAction
 from .errors import EquiLMError, EquiLMWarning
 
@@ -45,36 +46,40 @@ def tolerance(dtype: torch.dtype) -> float:
 def cache_use(model: PreTrainedModel, name: str) -> CacheUse:
     """Whether a causal model continues its cache right by several tokens at once ("chunks"), by single ones ("steps").
 
-    It runs a few random tokens through the model, whole and in parts. "none" says that even single steps do not give
-    the logits of the whole text, so that its texts must be run anew at every step.
+    It runs two random texts through the model, whole and in parts, and the rows of the cache change places in between,
+    as they do where texts fork. "none" says that even single steps do not give the logits of the whole text, so that
+    its texts must be run anew at every step.
 
     Args:
         model: the base model.
         name: what it calls its cache.
     """
-    training = [(module, module.training) for module in model.modules()]
-    vocab_size = model.config.get_text_config().vocab_size
-    ids = torch.randint(vocab_size // 2, (1, _LENGTH), generator=torch.Generator().manual_seed(0)).to(model.device)
-    model.eval()
-    try:
-        with torch.random.fork_rng():  # some models draw in their forward pass
-            whole = _logits(model, ids, 0, use_cache=False)[0]
-            _, prefilled = _logits(model, ids[:, :_PREFIX], 0, use_cache=True)
-            if prefilled is None:
-                return "none"
-            for use, size in (("chunks", _LENGTH - _PREFIX), ("steps", 1)):
-                if _continued_error(model, ids, whole, copy.deepcopy(prefilled), name, size) <= tolerance(model.dtype):
-                    return use  # type: ignore[return-value]
+    ids = _probe_texts(model.config.get_text_config()).to(model.device)  # (2, T)
+    with quiet(model):  # some models draw in their forward pass
+        whole = _logits(model, ids, 0, use_cache=False)[0].flip(0)
+        _, prefilled = _logits(model, ids[:, :_PREFIX], 0, use_cache=True)
+        if prefilled is None:
             return "none"
-    finally:
-        for module, was in training:
-            module.training = was
+        for use, size in (("chunks", _LENGTH - _PREFIX), ("steps", 1)):
+            cache = copy.deepcopy(prefilled)
+            if _continued_error(model, ids.flip(0), whole, cache, name, size) <= tolerance(model.dtype):
+                return use  # type: ignore[return-value]
+    return "none"
+
+
+def _probe_texts(config: Any) -> Tensor:
+    """Two random texts without special tokens, int64, shape ``(2, T)``: to some models padding is no part of a text."""
+    special = {config.pad_token_id, config.bos_token_id, *torch.tensor(config.eos_token_id or []).flatten().tolist()}
+    own = torch.Generator().manual_seed(0)  # the global one is the user's
+    drawn = torch.randint(config.vocab_size // 2, (8 * _LENGTH,), generator=own).tolist()
+    return torch.tensor([token for token in drawn if token not in special][: 2 * _LENGTH]).view(2, _LENGTH)
 
 
 def _continued_error(model: Any, ids: Tensor, whole: Tensor, cache: Any, name: str, size: int) -> float:
-    """The error of a text continued ``size`` tokens at a time; infinite where the model cannot."""
+    """The error of texts continued ``size`` tokens at a time, their cached rows reversed; infinite where it cannot."""
     parts = []
     try:
+        reorder(cache, type(cache), torch.tensor([1, 0], device=ids.device))
         for start in range(_PREFIX, _LENGTH, size):
             logits, cache = _logits(model, ids[:, : start + size], start, use_cache=True, **{name: cache})
             parts.append(logits)
@@ -92,6 +97,8 @@ def _logits(model: Any, ids: Tensor, start: int, **arguments: Any) -> tuple[Tens
         is_first_iteration=start == 0,
         **arguments,
     )
+    if "logits_to_keep" in inputs:  # some keep only the last
+        inputs["logits_to_keep"] = 0
     outputs = model(**inputs, return_dict=True)
     return outputs.logits, cache_of(outputs)
 
@@ -273,7 +280,7 @@ def definition(base: Any, action: TokenAction, texts: dict[str, Tensor], general
         rounding = relative_error(together[:1], alone)
     total = torch.zeros_like(together[:1])
     for row, key in zip(table, keys, strict=True):
-        total += together[distinct.index(key), None].index_select(-1, row.to(together.device))
+        total += together[distinct.index(key), None].index_select(-1, row[: together.shape[-1]].to(together.device))
     mean = total / len(table)
     words = list(general)
     mean[..., words] = together[distinct.index(keys[0]), None][..., words]

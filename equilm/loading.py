@@ -20,6 +20,7 @@ from transformers import (
 )
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from ._base_weights import named_class
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
 
@@ -75,10 +76,15 @@ def load_base(
     else:
         name = model_or_name
         where = {key: value for key, value in _shared(kwargs).items() if key not in ("gguf_file", "trust_remote_code")}
+        loader = auto_class
         if find_adapter_config_file(name, **where) is None:  # adapters name another model, which is loaded for them
             # Looked at first, since AutoModelForCausalLM takes the decoder out of some encoder-decoders.
-            _check_kind(repr(name), AutoConfig.from_pretrained(name, **_shared(kwargs)), auto_class)
-        base = auto_class.from_pretrained(name, **kwargs)
+            config = AutoConfig.from_pretrained(name, **_shared(kwargs))
+            _check_kind(repr(name), config, auto_class)
+            if auto_class is AutoModelForCausalLM and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+                # Decoders for text and sounds or images: to transformers they are no causal language models.
+                loader = named_class(config) or auto_class
+        base = loader.from_pretrained(name, **kwargs)
     if tokenizer is None:
         if not name:
             raise EquiLMError(

@@ -195,7 +195,8 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             attentions=choose(outputs.get("attentions"), unpermuted),
         )
         wants_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if wants_dict else output.to_tuple()
+        answer: Any = output if wants_dict else output.to_tuple()
+        return answer
 
     def _batch(self, input_ids: Tensor, arguments: dict[str, Any]) -> TextBatch:
         """What is given for the texts, sorted; what cannot be given to their copies is refused."""
@@ -234,7 +235,11 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
                 return self._step_by_step(batch, cache, logits_to_keep)
 
         fixed = not eager or is_static(cache) or not self._shares_rows or batch.starts is not None or labels is not None
-        rows = all_rows(*copies.shape[:2], copies.device) if fixed else self._rows(copies, batch.per_text, cache)
+        rows = (
+            all_rows(copies.shape[0], copies.shape[1], copies.device)
+            if fixed
+            else self._rows(copies, batch.per_text, cache)
+        )
         last_only = isinstance(logits_to_keep, int) and logits_to_keep == 1
         split = 0 if fixed or whole or not last_only else self._shared_prefix(copies, rows, batch, cache)
         if split > 0:
@@ -243,6 +248,8 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
 
         if isinstance(cache, OrbitCache) and cache.branches is not None and not cache.static:
             cache.fork(cache.branches.flatten()[rows.first])
+        if eager and is_filled(cache) and all(cache.is_linear):
+            batch = batch.without_past()
         arguments = batch.of_rows(copies, rows)
         kept = kept_positions(logits_to_keep)
         if self._may_project and not self._routes(batch.flags):
@@ -265,7 +272,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         rows = rows.to(logits.device)
         filled = cache_of(outputs)
         if filled is not None and eager:
-            adopt(filled, rows)
+            adopt(filled, rows, length)
         return logits, outputs, rows.branches[0]
 
     def _hidden_states(self, input_ids: Tensor | None, arguments: dict[str, Any]) -> tuple[Tensor, Rows]:
@@ -275,7 +282,11 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         batch = self._batch(input_ids, arguments)
         copies = self.action.orbit(input_ids)  # (|G|, B, T)
         packed = batch.starts is not None
-        rows = all_rows(*copies.shape[:2], copies.device) if packed else self._rows(copies, batch.per_text, None)
+        rows = (
+            all_rows(copies.shape[0], copies.shape[1], copies.device)
+            if packed
+            else self._rows(copies, batch.per_text, None)
+        )
         hidden = self.language_model.get_decoder()(**batch.of_rows(copies, rows)).last_hidden_state
         return hidden, rows.to(hidden.device)
 

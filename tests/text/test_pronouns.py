@@ -1,5 +1,7 @@
 """Pronouns: the action is exact whatever judges them, each class is an involution, and English comes out right."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -185,7 +187,8 @@ def test_the_sequence_level_swaps_pronouns() -> None:
         sent.extend(prompts)
         return [" her coat, and his wife saw him." for _ in prompts]
 
-    for pronouns, back in (("rules", " his coat, and her husband saw her."), (hashing("x"), None)):
+    cases: list[tuple[Any, str | None]] = [("rules", " his coat, and her husband saw her."), (hashing("x"), None)]
+    for pronouns, back in cases:
         symmetrizer = TextSymmetrizer(FAMILY, seed=0, pronouns=pronouns)
         fair = symmetrizer.wrap(generate)
         answers, elements = fair(["The woman took"] * 20, return_elements=True)
