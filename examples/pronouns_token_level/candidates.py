@@ -109,14 +109,13 @@ def candidates(
         vocab_size: the size of the model's vocabulary.
         slots: a JSON-lines file of places of pronouns (text, start, determiner) that b learns from.
         margin: how much likelier c has to find *them* than *their*, in nats.
-        limit: ``max_piece_share`` of `VocabularyAction.from_axes`.
+        limit: ``max_piece_share`` of `VocabularyAction.from_axes`; None: its own.
     """
+    limits = {} if limit is None else {"max_piece_share": limit}
 
     def table(words: list[tuple[str, ...]]) -> Tensor:
         lists = replace(axis, words=words)
-        action = VocabularyAction.from_axes(
-            lists, tokenizer, vocab_size=vocab_size, unmappable="skip", max_piece_share=limit
-        )
+        action = VocabularyAction.from_axes(lists, tokenizer, vocab_size=vocab_size, unmappable="skip", **limits)
         return action.permutation[1]  # (V,)
 
     words = [entry for entry in axis.words if tuple(entry) != ("his", "her")]
