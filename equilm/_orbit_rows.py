@@ -1,11 +1,11 @@
-"""Paying for the orbit, not the group: which permuted contexts differ, and a cache that knows which row holds which.
+"""Running each distinct permuted context once: the rows of an orbit, and a cache that knows which row belongs to whom.
 
-g·x and h·x are one row where g⁻¹h fixes x: one row until the first equality word, and only the axes that a text
-mentions thereafter. Equal prompts of a batch share rows too, until their texts part. This is exact.
+g·x and h·x share a row if g⁻¹h fixes x. So a text has one row until its first equality word, and after that only those
+of the axes that it mentions. Equal prompts of a batch also share rows until their texts differ. Sharing is exact.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,28 +24,59 @@ class Rows:
         first: int64, shape ``(n,)``: for each row one place ``g·B + b`` that it serves.
         patterns: int64, shape ``(K, B)``: the distinct ones among the |G| rows of ``branches``.
         counts: int64, shape ``(K,)``: how often each occurs.
+        weights: shape ``(|G|, B, T)``, adding up to 1 over g, where means are weighted; None: all alike.
     """
 
     branches: Tensor
     first: Tensor
     patterns: Tensor
     counts: Tensor
+    weights: Tensor | None = None
 
     def to(self, device: torch.device) -> "Rows":
         """The same rows, their indices on ``device``."""
         if self.first.device == device:
             return self
-        return Rows(*(indices.to(device) for indices in (self.branches, self.first, self.patterns, self.counts)))
+        indices = (self.branches, self.first, self.patterns, self.counts)
+        weights = None if self.weights is None else self.weights.to(device)
+        return Rows(*(given.to(device) for given in indices), weights=weights)
+
+    def weighed(self, per_row: Tensor) -> "Rows":
+        """The same rows, their means weighted.
+
+        Args:
+            per_row: λ of each row, shape ``(n, T)``.
+
+        Raises:
+            EquiLMError: for weights that are negative, not finite or all zero.
+        """
+        weights = per_row.to(torch.promote_types(per_row.dtype, torch.float32))[self.branches]  # (|G|, B, T)
+        total = weights.sum(0)
+        if not torch.compiler.is_compiling() and not bool(
+            ((weights >= 0).all(0) & (total > 0) & total.isfinite()).all()
+        ):
+            raise EquiLMError(
+                "The weights of a text and its swaps must be finite, none negative and not all 0; λ gave others. End "
+                "it with softplus or exp."
+            )
+        return replace(self, weights=weights / total)
 
     def select(self, per_text: Tensor) -> Tensor:
-        """What is given for each text ``(B, ...)``, for each row ``(n, ...)``."""
+        """Repeat values of the texts ``(B, ...)`` for the rows ``(n, ...)``."""
         return per_text[self.first % self.branches.shape[1]]
 
     def mean(self, per_row: Tensor) -> Tensor:
-        """The mean over g of what is given for each row, ``(n, ...)`` to ``(B, ...)``, summed in float32 at least."""
+        """The mean over g of the rows' values, from ``(n, ...)`` to ``(B, ...)``, summed in float32 or higher.
+
+        With weights, from ``(n, T, ...)`` to ``(B, T, ...)``.
+        """
         if len(self.patterns) == 1:
             return per_row[self.patterns[0]]
         total = torch.zeros((), dtype=torch.promote_types(per_row.dtype, torch.float32), device=per_row.device)
+        if self.weights is not None:  # (|G|, B, T) on (B, T, ...)
+            for branch, weights in zip(self.branches, self.weights, strict=True):
+                total = total + per_row[branch] * weights.reshape(*weights.shape, *[1] * (per_row.ndim - weights.ndim))
+            return total.to(per_row.dtype)
         for pattern, count in zip(self.patterns, self.counts / len(self.branches), strict=True):
             total = total + per_row[pattern] * count
         return total.to(per_row.dtype)
@@ -122,7 +153,7 @@ class OrbitCache:
         self.reorder_cache(indices)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Have every text ``repeats`` times in a row."""
+        """Repeat every text ``repeats`` times, copies next to each other."""
         if self.branches is not None:
             self.assign(self.branches.repeat_interleave(repeats, dim=1))
 
@@ -155,7 +186,7 @@ class OrbitCache:
             self.row_count = len(parents)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """For pickle and deepcopy: the class is made when it is first needed, so it is named by what it is made of."""
+        """For pickle and deepcopy: the class is made when it is first needed, so it is identified by its parts."""
         return _empty_orbit_cache, (type(self).__bases__[1],), self.__dict__
 
 

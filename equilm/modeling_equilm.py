@@ -95,6 +95,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         language_model: the base model to wrap; it is shared and left unchanged. None builds one from the config.
     """
 
+    _takes_weights = True
     _next_head: FairHead | None = None  # what belongs to the hidden states that base_model gave last
 
     @property
@@ -203,7 +204,8 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         per_text = take_per_text(arguments, self._base_arguments)
         starts = None
         if not torch.compiler.is_compiling():
-            flash = is_flash_attention_requested(self.language_model.config) and "attention_mask" not in per_text
+            flash, mask = is_flash_attention_requested(self.language_model.config), per_text.get("attention_mask")
+            flash = flash and (mask is None or (isinstance(mask, Tensor) and bool(mask.all())))
             starts = take_packing(arguments, input_ids, per_text.get("position_ids"), flash)
         refuse_unknown(arguments)
         return TextBatch(input_ids, per_text, arguments, starts)
@@ -264,7 +266,11 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
                 arguments["labels"] = rows.select(labels)
             elif "logits_to_keep" in self._base_arguments:
                 arguments["logits_to_keep"], kept = logits_to_keep, slice(None)
+            if self.orbit_weights is not None:
+                arguments["output_hidden_states"] = True
             outputs = self.language_model(**arguments)
+            if self.orbit_weights is not None:
+                rows = self._weighed(rows, outputs.hidden_states[-1][:, kept_positions(logits_to_keep)])
             logits = self._mean_logits(outputs.logits[:, kept], rows)
             if labels is not None:
                 text_loss = self.loss_function(outputs.logits, arguments["labels"], outputs.logits.shape[-1])
@@ -288,7 +294,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             else self._rows(copies, batch.per_text, None)
         )
         hidden = self.language_model.get_decoder()(**batch.of_rows(copies, rows)).last_hidden_state
-        return hidden, rows.to(hidden.device)
+        return hidden, self._weighed(rows.to(hidden.device), hidden)
 
     def _step_by_step(self, batch: TextBatch, cache: Any, logits_to_keep: int | Tensor) -> tuple[Tensor, Any, Tensor]:
         """As `_average`, the new tokens one after another, for caches that take no more."""
