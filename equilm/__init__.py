@@ -58,7 +58,7 @@ AutoModelForMaskedLM.register(EquiLMConfig, EquiLMForMaskedLM)
 AutoConfig.register(EquiLMSeq2SeqConfig.model_type, EquiLMSeq2SeqConfig)
 AutoModelForSeq2SeqLM.register(EquiLMSeq2SeqConfig, EquiLMForSeq2SeqLM)
 
-# Saved models carry the code they need, for readers without this package (`trust_remote_code=True`).
+# Saved models include the code they need, for readers without this package (`trust_remote_code=True`).
 EquiLMConfig.register_for_auto_class()
 EquiLMForCausalLM.register_for_auto_class("AutoModelForCausalLM")
 EquiLMForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")

@@ -19,7 +19,7 @@ def build_base(auto_class: Any, config: Any) -> PreTrainedModel:
 
     Args:
         auto_class: the kind of model. It builds what is no generator, so that a language model's configuration can be
-            a classifier's too, and where the configuration names no class of transformers.
+            a classifier's too, and what the configuration names no class of transformers for.
         config: the base model's configuration.
     """
     model_class = named_class(config) if auto_class in (AutoModelForCausalLM, AutoModelForSeq2SeqLM) else None
@@ -93,7 +93,7 @@ def has_linear_head(model: PreTrainedModel) -> bool:
     if not is_plain_linear(head) or decoder is model or not isinstance(decoder, PreTrainedModel):
         return False
     if model.config.get_text_config() is not model.config and decoder is not model.base_model:
-        return False  # a part of a model for more than text: what stands between the parts is not probed
+        return False  # a part of a model for more than text: operations between the parts are not probed
     own = torch.Generator().manual_seed(0)  # the global one is the user's
     # Large, so that a soft cap shows.
     hidden = 100 * torch.randn(1, 3, head.in_features, generator=own).to(head.weight)
@@ -110,7 +110,7 @@ def has_linear_head(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def _returning(module: Any, outputs: Any) -> Iterator[None]:
-    """Inside, a module returns these outputs and computes nothing."""
+    """Within the context, a module returns these outputs and computes nothing."""
     hooked = vars(module).get("forward")  # libraries that move weights put a forward of their own there
     module.forward = lambda *args, **kwargs: outputs
     try:
@@ -122,7 +122,7 @@ def _returning(module: Any, outputs: Any) -> Iterator[None]:
 
 
 def is_plain_linear(head: Any) -> bool:
-    """Whether a head is a linear layer with its weight at hand: no adapter, no quantised or offloaded weight."""
+    """Whether a head is a linear layer with its weight at hand: no adapter, no quantized or offloaded weight."""
     # A library may also put a quantized or sharded weight, a subclass of Tensor, into an ordinary layer.
     return type(head) is nn.Linear and type(head.weight) is nn.Parameter and not head.weight.is_meta
 

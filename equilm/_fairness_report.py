@@ -1,4 +1,4 @@
-"""What a wrapped model does and does not: the fairness report."""
+"""The fairness report: what a wrapped model swaps, and what it promises."""
 
 from dataclasses import dataclass
 
@@ -14,20 +14,20 @@ _PROMISES = {
 
 @dataclass(frozen=True)
 class FairnessReport:
-    """What is on; ``str()`` of it is for people.
+    """The state of a wrapped model; ``str()`` gives it as text.
 
     Args:
         active: False inside ``model.plain()``.
         method: "EquiLM" or "R-EquiLM".
         group: the group that acts.
         order: |G|, the number of contexts that are averaged.
-        reduction: how the contexts' outputs become one.
-        swapped: for each axis the lists of words that are swapped, as the axis writes them.
-        not_swapped: for each axis the lists that this tokenizer does not have as single tokens, with the reason.
+        reduction: how the outputs of the contexts are combined.
+        swapped: for each axis, the lists of words that are swapped, as the axis writes them.
+        not_swapped: for each axis, the lists that this tokenizer does not have as single tokens, with the reason.
         general_words: R-EquiLM's general words, which keep the base model's logits; empty for EquiLM.
         tokens: the number of token ids that are swapped.
         promise: what holds while it is on.
-        self_check: what the model's self-check found.
+        self_check: the result of the model's self-check.
     """
 
     active: bool

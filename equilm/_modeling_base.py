@@ -1,4 +1,4 @@
-"""What every EquiLM has in common, whatever it wraps: its tables, wrapping and loading, `plain`, embeddings."""
+"""The common base of all EquiLM classes: tables, wrapping and loading, `plain`, embeddings."""
 
 import copy
 import inspect
@@ -196,11 +196,11 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
         Args:
             model_or_name: a loaded model, a Hub id or a folder.
-            tokenizer: the model's tokenizer; None loads it from where the model came from.
+            tokenizer: the model's tokenizer; None loads it from the model's name or path.
             axes: built-in names ("gender", "race", "race3", "orientation"), paths of axis files or `DemographicAxis`
                 objects, one or several; several act as their product.
             relaxed: R-EquiLM: the axes' general words are left as the base model has them.
-            unmappable: what to do with a word list that the tokenizer cannot carry: "skip" it, or "raise".
+            unmappable: what to do with a word list that the tokenizer has no single tokens for: "skip" it, or "raise".
             max_piece_share: leave a form out if more than this share of the uses of one of its tokens are pieces of
                 longer words, as "men" is in "men|acing"; None leaves none out.
             self_check: run `self_check` on the wrapped model.
@@ -215,15 +215,15 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             The wrapped model, in evaluation mode. `fairness_report` says what is on.
 
         Raises:
-            EquiLMError: for an unknown axis, lists the tokenizer cannot carry, a tokenizer that does not match the
-                model, a model of another kind, or one that fails its self-check.
+            EquiLMError: for an unknown axis, lists that the tokenizer has no single tokens for, a tokenizer that does
+                not match the model, a model of another kind, or a model that fails its self-check.
 
         Example:
             >>> from equilm import EquiLMForCausalLM
             >>> model = EquiLMForCausalLM.from_base("HuggingFaceTB/SmolLM2-135M-Instruct")  # doctest: +SKIP
             >>> model.generate(**tokenizer("The man worked as", return_tensors="pt"))  # doctest: +SKIP
         """
-        try:  # by the package's name: the copy of this file that a Hub repository carries has no word lists beside it
+        try:  # by the package's name: the copy of this file in a Hub repository has no word lists beside it
             from equilm.loading import load_base
             from equilm.words.vocabulary import VocabularyAction
         except ImportError as error:
@@ -285,9 +285,9 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     @contextmanager
     def plain(self) -> Iterator[PreTrainedModel]:
-        """Switch fairness off for a comparison: inside, the model and `generate` are the base model's.
+        """Switch fairness off for a comparison: within the context, the model and `generate` are the base model's.
 
-        It holds for this thread or task alone, and not inside a compiled forward pass, which stays fair.
+        This only affects the current thread or task, and no compiled forward pass, which stays fair.
 
         Example:
             >>> with model.plain():  # doctest: +SKIP
@@ -300,7 +300,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             _PLAIN.reset(token)
 
     def fairness_report(self) -> FairnessReport:
-        """What is on: print it. Inside `plain` it says that fairness is off."""
+        """Which words are swapped and what is promised: print it. Inside `plain` it says that fairness is off."""
         return replace(fairness_report(self.config, not self.is_plain), self_check=str(self._checked))
 
     def self_check(self) -> SelfCheck:

@@ -1,7 +1,7 @@
-"""Paying for the orbit, not the group: which permuted contexts differ, and a cache that knows which row holds which.
+"""Running each distinct permuted context once: the rows of an orbit, and a cache that knows which row belongs to whom.
 
-g·x and h·x are one row where g⁻¹h fixes x: one row until the first equality word, and only the axes that a text
-mentions thereafter. Equal prompts of a batch share rows too, until their texts part. This is exact.
+g·x and h·x share a row if g⁻¹h fixes x. So a text has one row until its first equality word, and after that only those
+of the axes that it mentions. Equal prompts of a batch also share rows until their texts differ. Sharing is exact.
 """
 
 from collections.abc import Sequence
@@ -62,13 +62,13 @@ class Rows:
         return replace(self, weights=weights / total)
 
     def select(self, per_text: Tensor) -> Tensor:
-        """What is given for each text ``(B, ...)``, for each row ``(n, ...)``."""
+        """Repeat values of the texts ``(B, ...)`` for the rows ``(n, ...)``."""
         return per_text[self.first % self.branches.shape[1]]
 
     def mean(self, per_row: Tensor) -> Tensor:
-        """The mean over g of what is given for each row, ``(n, ...)`` to ``(B, ...)``, summed in float32 at least.
+        """The mean over g of the rows' values, from ``(n, ...)`` to ``(B, ...)``, summed in float32 or higher.
 
-        Where there are weights, ``(n, T, ...)`` to ``(B, T, ...)``.
+        With weights, from ``(n, T, ...)`` to ``(B, T, ...)``.
         """
         if len(self.patterns) == 1:
             return per_row[self.patterns[0]]
@@ -153,7 +153,7 @@ class OrbitCache:
         self.reorder_cache(indices)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Have every text ``repeats`` times in a row."""
+        """Repeat every text ``repeats`` times, copies next to each other."""
         if self.branches is not None:
             self.assign(self.branches.repeat_interleave(repeats, dim=1))
 
@@ -186,7 +186,7 @@ class OrbitCache:
             self.row_count = len(parents)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """For pickle and deepcopy: the class is made when it is first needed, so it is named by what it is made of."""
+        """For pickle and deepcopy: the class is made when it is first needed, so it is identified by its parts."""
         return _empty_orbit_cache, (type(self).__bases__[1],), self.__dict__
 
 

@@ -1,4 +1,4 @@
-"""The self-check: is each path of a wrapped model right, and how may the base model's cache be continued?"""
+"""The self-check: is each path of a wrapped model correct, and how can the base model's cache be continued?"""
 
 import copy
 import warnings
@@ -109,13 +109,13 @@ _PREFILLED = 5  # tokens of the text that are prefilled; the first two of them a
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """What a self-check found; ``str()`` of it is for people.
+    """The result of a self-check; ``str()`` gives it as text.
 
     Args:
-        errors: for each path the error of its logits, relative to their spread over the vocabulary.
-        tolerance: how large an error may be by rounding.
-        switched_off: the paths that were wrong, and that the model now goes without.
-        skipped: why nothing was checked; empty where something was.
+        errors: for each path, the error of its logits, relative to their spread over the vocabulary.
+        tolerance: the largest error that rounding can explain.
+        switched_off: the shortcuts that were wrong, which the model now runs without.
+        skipped: why nothing was checked; empty if something was.
     """
 
     errors: dict[str, float]
@@ -132,7 +132,7 @@ class SelfCheck:
 
 
 def skip_reason(model: nn.Module) -> str:
-    """Why a model's passes cannot be checked now; empty where they can."""
+    """Why a model cannot be checked now; empty if it can."""
     tensors = list(model.parameters())
     if any(tensor.is_meta for tensor in tensors):
         return "weights are offloaded or on the meta device; call model.self_check() once they are loaded"
@@ -143,7 +143,7 @@ def check_model(model: Any) -> SelfCheck:
     """Compare the forward pass, prefill with a shared prefix, and cached steps with the definition.
 
     Args:
-        model: an EquiLM. What is wrong and can be done without is switched off on it, with a warning.
+        model: an EquiLM. A shortcut that is wrong is switched off on it, with a warning.
 
     Raises:
         EquiLMError: names the architecture, the path and the difference.
@@ -312,7 +312,7 @@ def check_text(action: TokenAction, device: torch.device) -> Tensor:
 
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
-    """Inside, a model is in evaluation mode and draws from a random state of its own."""
+    """Within the context, a model is in evaluation mode and draws from its own random state."""
     training = [(module, module.training) for module in model.modules()]
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
     model.eval()

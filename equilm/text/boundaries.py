@@ -45,6 +45,23 @@ def is_plain_word(view: str, article: int, start: int, end: int) -> bool:
     return _is_emphasis(left, right) and not _is_name(left, right, view[start:end])
 
 
+def is_settled(view: str, article: int, start: int, end: int) -> bool:
+    """Whether what follows a view cannot change what `is_plain_word` says of the same place."""
+    before, right = view[start - 1 : start] if start else "", view[end : end + REACH]
+    plain = article == start and (not before or before.isspace())
+    if len(right) == REACH or (plain and right[:1].isspace()):
+        return True
+    opening, closing = _trailing(view[max(0, start - REACH) : start]), len(right) - len(right.lstrip("_"))
+    # Whether an emphasis that opens before the place ends in this paragraph can only be told at the paragraph's end.
+    open_ended = opening not in (0, closing) or (article < start and _trailing(view[max(0, article - REACH) : article]))
+    return bool(re.search(r"\s", right)) and (not open_ended or "\n\n" in right)
+
+
+def _trailing(text: str) -> int:
+    """The number of underscores at the end of a text."""
+    return len(text) - len(text.rstrip("_"))
+
+
 def _is_name(left: str, right: str, word: str) -> bool:
     """Whether a word is part of an identifier, an address or a path, or cut in two by a slash or a bracket."""
     left = re.split(r"\s", left)[-1]

@@ -12,6 +12,9 @@ from . import articles, pronouns
 from .boundaries import LEFT, RIGHT
 from .forms import check_apart, check_distinct, check_phrase, written_forms
 
+# What may stand between an article and its word besides white space.
+_QUOTES = r"[*_\"'“‘(]"
+
 
 class Place(NamedTuple):
     """Where a written form stands: in which axis, in which form of which list, and which of its words it is."""
@@ -53,6 +56,8 @@ class Lexicon:
         }
         self.has_articles = not any(piece in articles.FORMS for word in self.places for piece in re.split(r"\W", word))
         self.pattern = self._compile(words, conditional, slots)
+        # The end of a text from a place on that may still grow into a match of `pattern`.
+        self.unfinished = self._compile_unfinished(words, conditional, slots)
         # Texts repeat their words: each way to write one is worked out once.
         self.look_up = lru_cache(2**16)(self._look_up)
 
@@ -124,11 +129,22 @@ class Lexicon:
             own = [word for word, forms in conditional.items() if forms == followers]
             follow = self._alternatives(sorted(followers))
             alternatives.append(rf"{self._alternatives(own)}(?=\s+{follow}{RIGHT})")
-        article = r"(?:(?P<article>[Aa][Nn]?)(?P<gap>\s+[*_\"'“‘(]{0,3}))?" if self.has_articles else ""
+        article = rf"(?:(?P<article>[Aa][Nn]?)(?P<gap>\s+{_QUOTES}{{0,3}}))?" if self.has_articles else ""
         slot = rf"|(?P<slot>{_trie(slots)}){RIGHT}" if slots else ""
         start = LEFT if article else ""
         found = rf"{article}{start}(?P<word>{'|'.join(alternatives)}){RIGHT}" if alternatives else r"(?P<word>(?!))"
         return re.compile(rf"{LEFT}(?:{found}{slot})")
+
+    def _compile_unfinished(
+        self, words: Sequence[str], conditional: dict[str, set[str]], slots: Sequence[str]
+    ) -> re.Pattern[str]:
+        ways = [_beginnings([*words, *conditional, *slots], lambda word: self._spaces.get(word, " "))]
+        for followers in {frozenset(forms) for forms in conditional.values()}:
+            own = [word for word, forms in conditional.items() if forms == followers]
+            ways.append(rf"{self._alternatives(own)}\s+(?:{_beginnings(sorted(followers))})?")
+        word = f"(?:{'|'.join(ways)})"
+        article = rf"[Aa][Nn]?(?:\s+{_QUOTES}{{0,3}}{word}?)?|" if self.has_articles else ""
+        return re.compile(rf"{LEFT}(?:{article}{word})\Z")
 
     def _alternatives(self, words: Iterable[str]) -> str:
         return _trie(words, lambda word: self._spaces.get(word, " "))
@@ -141,12 +157,6 @@ def _trie(words: Iterable[str], space: Callable[[str], str] = lambda word: " ") 
         words: the words; the longer of two that begin alike comes first.
         space: the regular expression for white space in a word.
     """
-    tree: dict[str, Any] = {}
-    for word in words:
-        node = tree
-        for character in word:
-            node = node.setdefault(space(word) if character == " " else re.escape(character), {})
-        node[""] = {}
 
     def write(node: dict[str, Any]) -> str:
         ways = [part + write(below) for part, below in node.items() if part]
@@ -155,4 +165,25 @@ def _trie(words: Iterable[str], space: Callable[[str], str] = lambda word: " ") 
         joined = ways[0] if len(ways) == 1 and "" not in node else f"(?:{'|'.join(ways)})"
         return joined + "?" * ("" in node)
 
-    return write(tree)
+    return write(_tree(words, space))
+
+
+def _beginnings(words: Iterable[str], space: Callable[[str], str] = lambda word: " ") -> str:
+    """A regular expression for all that some words may begin with, and for the words with underscores after them."""
+
+    def write(node: dict[str, Any]) -> str:
+        ways = [part + write(below) for part, below in node.items() if part]
+        return f"(?:{'|'.join([*ways, *['_{1,3}'] * ('' in node)])})?"
+
+    return write(_tree(words, space)).removesuffix("?")
+
+
+def _tree(words: Iterable[str], space: Callable[[str], str]) -> dict[str, Any]:
+    """The words by their regular expressions, character after character; ``""`` stands where a word ends."""
+    tree: dict[str, Any] = {}
+    for word in words:
+        node = tree
+        for character in word:
+            node = node.setdefault(space(word) if character == " " else re.escape(character), {})
+        node[""] = {}
+    return tree

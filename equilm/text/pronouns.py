@@ -52,3 +52,8 @@ def context(view: str, start: int, end: int) -> tuple[str, str]:
     if end + RIGHT_CONTEXT < len(view):
         after = after.rpartition(" ")[0]
     return before, after
+
+
+def is_settled(view: str, end: int) -> bool:
+    """Whether what follows a view cannot change what `context` gives for the slot that ends at ``end``."""
+    return end + RIGHT_CONTEXT < len(view)

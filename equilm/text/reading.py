@@ -32,7 +32,7 @@ class Reading(NamedTuple):
         return "".join((*parts, self.pieces[-1]))
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """A place in a text, how the view shows it, and its images, which for a pronoun its class decides."""
 
     start: int
@@ -55,7 +55,7 @@ def read(lexicon: Lexicon, judge: PronounJudge, text: str, prompt: str = "", pro
     """
     before = prompt[-BEFORE:]
     text = before + text
-    places = [_place(lexicon, match) for match in lexicon.pattern.finditer(text, len(before))]
+    places = [place_of(lexicon, match) for match in lexicon.pattern.finditer(text, len(before))]
     shown, end = [prompt_view], len(before)
     for place in places:
         shown += text[end : place.start], place.shown
@@ -78,9 +78,10 @@ def read(lexicon: Lexicon, judge: PronounJudge, text: str, prompt: str = "", pro
     return Reading(view, (*pieces, text[kept:]), tuple(images))
 
 
-def _place(lexicon: Lexicon, match: re.Match[str]) -> _Place:
+def place_of(lexicon: Lexicon, match: re.Match[str]) -> Place:
+    """The place of a match of the lexicon's pattern, before it is known whether it is a word, and of which class."""
     groups = match.groupdict()
     if pronoun := groups.get("slot"):
-        return _Place(*match.span(), SHOWN[pronoun], 0, (), pronoun)
+        return Place(*match.span(), SHOWN[pronoun], 0, (), pronoun)
     shown, word, images = lexicon.look_up(groups.get("article") or "", groups.get("gap") or "", groups["word"])
-    return _Place(*match.span(), shown, word, images, "")
+    return Place(*match.span(), shown, word, images, "")

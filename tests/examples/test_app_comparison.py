@@ -165,7 +165,7 @@ def test_relaxed_promises_less(base: PreTrainedModel, tokenizer: PreTrainedToken
     assert ROUNDING < found.fair.largest_gap < found.plain.largest_gap
 
 
-def test_words_that_the_tokenizer_cannot_carry_are_named(
+def test_words_that_are_no_single_tokens_are_named(
     fair: dict[str, EquiLMForCausalLM], tokenizer: PreTrainedTokenizerBase
 ) -> None:
     found = compare(fair["gender"], tokenizer, "The niece was", "EquiLM", Decoding(max_new_tokens=2))

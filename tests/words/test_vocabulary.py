@@ -95,7 +95,7 @@ def test_gpt2_has_every_list_of_the_paper_as_whole_words(
     assert len(action.cycles[0]) == forms
 
 
-def test_smollm2_cannot_carry_five_gender_lists(smollm2: PreTrainedTokenizerBase) -> None:
+def test_smollm2_lacks_single_tokens_for_five_gender_lists(smollm2: PreTrainedTokenizerBase) -> None:
     name = "gender-paper-without-his"
     with pytest.raises(EquiLMError, match=f"5 of 31 lists of axis '{name}'"):
         VocabularyAction.from_axes(name, smollm2, max_piece_share=None)
