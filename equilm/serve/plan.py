@@ -14,7 +14,7 @@ from .answers import Undo, chat_answer, completion_answer
 from .chunks import ChatStream, ChoiceStream, CompletionStream
 from .config import GatewayConfig, header_axes
 from .draws import Row, Seeds, draw
-from .errors import GatewayError, invalid, refused
+from .refusals import GatewayError, invalid, refused
 from .requests import Acted, Body, chat_fields, completion_fields, text_continued, wants_json
 
 HEADERS = ("x-equilm-axes", "x-equilm-seed", "x-equilm-return-elements")
@@ -197,7 +197,7 @@ def _plan(
             "stream": True,
             **({"stream_options": {"include_usage": True}} if options.get("include_usage") else {}),
         }
-        rows = [row._replace(sent={**row.sent, **added}) for row in rows]
+        rows = [Row(row.element, {**row.sent, **added}) for row in rows]
     model = body.get("model")
     if not isinstance(model, str):
         raise invalid("model", "model is missing: expected the name of a model.")

@@ -33,7 +33,9 @@ def draws(url: str, prompt: str, count: int) -> "Counter[str]":
     body = {"model": "toy", "messages": [{"role": "user", "content": prompt}], "n": 100}
     with httpx.Client(timeout=120) as client:
         for _ in range(count // 100):
-            for choice in client.post(f"{url}/v1/chat/completions", json=body).json()["choices"]:
+            response = client.post(f"{url}/v1/chat/completions", json=body)
+            assert response.status_code == 200, response.text
+            for choice in response.json()["choices"]:
                 answers[choice["message"]["content"]] += 1
     return answers
 
