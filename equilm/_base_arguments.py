@@ -1,6 +1,7 @@
-"""What may be handed on to the base model beside token ids: what belongs to each text, flags, and nothing unseen."""
+"""The arguments besides token ids that may be passed on to the base model: those of each text, and flags."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,21 +10,25 @@ from torch import Tensor
 from ._orbit_rows import Rows, per_row
 from .errors import EquiLMError
 
-# Given for each text, so that its permuted copies need it too: shape (B, T), for positions also (K, B, T).
-PER_TEXT = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids")
-# Where packed texts begin, over the whole batch: given for texts, and needed for rows.
+# These belong to each text, so its permuted copies need them too: shape (B, T), for positions also (K, B, T).
+PER_TEXT = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids", "langs")
+# Where packed texts begin, over the whole batch. Callers give them for texts, and the base model needs them for rows.
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+# The text that classifier-free guidance moves away from.
+NEGATIVE_PROMPT = ("negative_prompt_ids", "negative_prompt_attention_mask")
+# What generate() gives its decoding methods. Those that do not name it hand it on with what is the model's.
+FOR_DECODING = ("tokenizer", "assistant_tokenizer", "assistant_model", "streamer", "synced_gpus")
 
 
 @dataclass(frozen=True)
 class TextBatch:
-    """What a forward pass is given for B texts.
+    """The arguments of a forward pass for B texts.
 
     Args:
         ids: int64, shape ``(B, T)``.
         per_text: masks, positions and token types, by name.
-        flags: what is the same for all rows, by name.
-        starts: bool, shape ``(B, T)``: where packed texts begin; None where nothing is packed.
+        flags: the arguments that are the same for all rows, by name.
+        starts: where packed texts begin, bool, shape ``(B, T)``; None if no texts are packed.
     """
 
     ids: Tensor
@@ -39,6 +44,13 @@ class TextBatch:
             part[name] = value[:, : value.shape[1] - after] if name == "attention_mask" else value[..., start:end]
         return TextBatch(self.ids[:, start:end], part, self.flags)
 
+    def without_past(self) -> "TextBatch":
+        """The same with the mask of the new tokens alone, for caches of states, in which there is no past to mask."""
+        mask = self.per_text.get("attention_mask")
+        if mask is None:
+            return self
+        return replace(self, per_text={**self.per_text, "attention_mask": mask[:, -self.ids.shape[1] :]})
+
     def of_rows(self, copies: Tensor, rows: Rows) -> dict[str, Any]:
         """The base model's arguments for the rows: of the permuted ids ``(|G|, B, T)`` and all else."""
         batch = len(self.ids)
@@ -48,10 +60,10 @@ class TextBatch:
 
 
 def refuse_unknown(arguments: dict[str, Any]) -> None:
-    """Refuse what cannot be handed to the permuted texts: tensors, caches and whatever may hold one.
+    """Refuse arguments that cannot be given to the permuted texts: tensors, caches, and objects that may contain one.
 
     Args:
-        arguments: the keywords that are left once those that are understood are taken out.
+        arguments: the keyword arguments that are left after the known ones are taken out.
 
     Raises:
         EquiLMError: names the keyword.
@@ -66,48 +78,74 @@ def refuse_unknown(arguments: dict[str, Any]) -> None:
         )
 
 
+def refuse_inputs(arguments: dict[str, Any], known: Iterable[str]) -> None:
+    """Refuse tensors that `generate` is given beside text: images, sounds, videos.
+
+    transformers takes their names for misspelt settings.
+
+    Args:
+        arguments: what is no setting of the generation.
+        known: the names of the arguments of the model's ``forward``.
+
+    Raises:
+        EquiLMError: names the keyword.
+    """
+    refuse_types(arguments.get("mm_token_type_ids"))
+    expected = {*known, *PER_TEXT, *PACKING, *NEGATIVE_PROMPT}
+    refuse_unknown({k: v for k, v in arguments.items() if k not in expected and isinstance(v, Tensor | list)})
+
+
+def refuse_types(types: Tensor | None) -> None:
+    """Refuse token types of images, sounds or videos.
+
+    Raises:
+        EquiLMError: where a token is not text.
+    """
+    if types is not None and bool(types.any()):
+        raise EquiLMError("mm_token_type_ids marks tokens that are not text: EquiLMForCausalLM takes text alone.")
+
+
 def take_per_text(arguments: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
     """Take out of the arguments what is given for each text, and keep what the base model accepts.
 
-    Positions and token types are extras that not every architecture knows; it then makes its own.
+    Positions, token types and languages are extras that not every architecture knows; it then makes its own.
 
     Raises:
         EquiLMError: for token types of images, sounds or videos.
     """
     given = {name: arguments.pop(name) for name in PER_TEXT if name in arguments}
-    types = given.get("mm_token_type_ids")
-    if types is not None and bool(types.any()):
-        raise EquiLMError("mm_token_type_ids marks tokens that are not text: EquiLMForCausalLM takes text alone.")
+    refuse_types(given.get("mm_token_type_ids"))
     return {name: value for name, value in given.items() if value is not None and name in accepted}
 
 
 def take_packing(arguments: dict[str, Any], ids: Tensor, positions: Tensor | None, flash: bool) -> Tensor | None:
-    """Take out of the arguments where packed texts begin: bool, shape ``(B, T)``; None where nothing is packed.
+    """Take out of ``arguments`` where packed texts begin: bool, shape ``(B, T)``; None if no texts are packed.
 
     Args:
-        arguments: may hold ``cu_seq_lens_q`` and its like, which count over the whole flattened batch.
+        arguments: may contain ``cu_seq_lens_q`` and the like, which count over the whole flattened batch.
         ids: shape ``(B, T)``.
-        positions: shape ``(1 or B, T)``, or None. FlashAttention takes texts to begin where they do not rise by one,
-            in a batch of one, which the permuted rows no longer are; other kernels find this out for any batch.
-        flash: whether FlashAttention runs.
+        positions: shape ``(1 or B, T)``, or None. Where they do not rise by one throughout, FlashAttention takes texts
+            to begin at the lowest one, in a batch of one, which the permuted rows no longer are; other kernels find
+            this out for any batch.
+        flash: whether FlashAttention runs, on texts without padding.
 
     Raises:
         EquiLMError: where queries and keys are packed differently.
     """
     given = {name: arguments.pop(name, None) for name in PACKING}
     queries, keys = given["cu_seq_lens_q"], given["cu_seq_lens_k"]
-    starts = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
     if queries is not None:
         if keys is None or not torch.equal(queries, keys) or int(queries[-1]) != ids.numel():
             raise EquiLMError(
                 f"cu_seq_lens_q and cu_seq_lens_k must be equal and end with the {ids.numel()} tokens of the batch."
             )
+        starts = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
         starts.view(-1)[queries[:-1].long()] = True
         return starts
     if not flash or positions is None or positions.ndim != 2 or len(ids) > 1:
         return None
-    starts[:, 1:] = positions.diff(dim=-1) != 1
-    return starts if bool(starts.any()) else None
+    rising = bool((positions.diff(dim=-1) == 1).all())
+    return None if rising else positions == positions.min()
 
 
 def packing_of_rows(starts: Tensor, rows: Rows) -> dict[str, Any]:

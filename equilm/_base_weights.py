@@ -18,14 +18,22 @@ def build_base(auto_class: Any, config: Any) -> PreTrainedModel:
     """A base model with new weights, of the class that its configuration names.
 
     Args:
-        auto_class: builds it where the configuration names no class of transformers.
+        auto_class: builds it if the configuration names no class of transformers.
         config: the base model's configuration.
     """
+    model_class = named_class(config)
+    if model_class is None:
+        return cast(PreTrainedModel, auto_class.from_config(config))
+    return cast(PreTrainedModel, model_class._from_config(config))  # what the auto classes call
+
+
+def named_class(config: Any) -> Any:
+    """The class of transformers that a configuration names as its model's, if that can generate; otherwise None."""
     for name in config.architectures or ():
         model_class = getattr(transformers, name, None)
         if isinstance(model_class, type) and issubclass(model_class, PreTrainedModel) and model_class.can_generate():
-            return cast(Any, model_class)._from_config(config)  # what the auto classes call
-    return cast(PreTrainedModel, auto_class.from_config(config))
+            return model_class
+    return None
 
 
 def take_over_quantization(model: PreTrainedModel, base: Any) -> None:
@@ -84,7 +92,7 @@ def has_linear_head(model: PreTrainedModel) -> bool:
     if not is_plain_linear(head) or decoder is model or not isinstance(decoder, PreTrainedModel):
         return False
     if model.config.get_text_config() is not model.config and decoder is not model.base_model:
-        return False  # a part of a model for more than text: what stands between the parts is not probed
+        return False  # a part of a model for more than text: operations between the parts are not probed
     own = torch.Generator().manual_seed(0)  # the global one is the user's
     # Large, so that a soft cap shows.
     hidden = 100 * torch.randn(1, 3, head.in_features, generator=own).to(head.weight)
@@ -101,7 +109,7 @@ def has_linear_head(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def _returning(module: Any, outputs: Any) -> Iterator[None]:
-    """Inside, a module returns these outputs and computes nothing."""
+    """Within the context, a module returns these outputs and computes nothing."""
     hooked = vars(module).get("forward")  # libraries that move weights put a forward of their own there
     module.forward = lambda *args, **kwargs: outputs
     try:
@@ -113,7 +121,7 @@ def _returning(module: Any, outputs: Any) -> Iterator[None]:
 
 
 def is_plain_linear(head: Any) -> bool:
-    """Whether a head is a linear layer with its weight at hand: no adapter, no quantised or offloaded weight."""
+    """Whether a head is a linear layer with its weight at hand: no adapter, no quantized or offloaded weight."""
     # A library may also put a quantized or sharded weight, a subclass of Tensor, into an ordinary layer.
     return type(head) is nn.Linear and type(head.weight) is nn.Parameter and not head.weight.is_meta
 

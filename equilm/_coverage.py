@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from unicodedata import combining, normalize
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
@@ -11,7 +12,7 @@ from transformers.utils.hub import cached_file
 from .actions import TokenAction
 from .errors import EquiLMError
 
-# What stands before a word here is a sign that no tokenizer merges with the text after it, as some do with whole words.
+# The sign before a word here: no tokenizer merges it with the text after it, as some do with whole words.
 ANCHOR = "#"
 _REMEDY = "Download the repository again, or wrap the base model again with EquiLMForCausalLM.from_base."
 
@@ -25,7 +26,7 @@ class SurfaceForm(NamedTuple):
             ``"unmarked"`` and ``"unmarked_newline"`` the same two places in lower case.
         words: the words, all in this form.
         before: the text before the word.
-        space: what separates the two: a space, or nothing.
+        space: the text between the two: a space, or nothing.
     """
 
     variant: str
@@ -35,7 +36,7 @@ class SurfaceForm(NamedTuple):
 
 
 def surface_forms(words: Sequence[str], unmarked_lower: bool = False) -> list[SurfaceForm]:
-    """The forms of a list: a word in lower case has title and upper case too; one with capitals never loses them.
+    """The forms of a list. A word in lower case also has title and upper case; a word with capitals keeps them.
 
     Args:
         words: the list as it is written in its axis.
@@ -48,7 +49,7 @@ def surface_forms(words: Sequence[str], unmarked_lower: bool = False) -> list[Su
         [('title', 'Black'), ('upper', 'BLACK'), ('start', 'Black'), ('newline', 'Black')]
     """
     written, titled = tuple(words), tuple(map(_title, words))
-    variants = {  # where two forms coincide, the later name stands
+    variants = {  # if two forms coincide, the later name is used
         written: "lower" if all(word.islower() for word in words) else "written",
         titled: "title",
         tuple(word.upper() for word in words): "upper",
@@ -76,9 +77,9 @@ class Coverage:
         entry: the list as the axis writes it; for a general word, that word alone.
         words: the list in this form.
         variant: the form: ``"lower"``, ``"title"``, ``"upper"``, ``"start"``, … (see `SurfaceForm`).
-        token_ids: the token ids of each word; empty where the tokenizer has no separate tokens for it.
+        token_ids: the token ids of each word; empty if the tokenizer has no separate tokens for it.
         mapped: whether these words are swapped; for a general word, whether its token is a general id.
-        reason: why not; ``""`` when mapped.
+        reason: why they are not swapped; ``""`` if they are.
         general: whether this is one of R-EquiLM's general words.
     """
 
@@ -146,7 +147,7 @@ def general_token_ids(coverage: Iterable[Coverage]) -> tuple[int, ...]:
 
 
 def unmapped_sequences(coverage: Sequence[Coverage]) -> tuple[tuple[int, ...], ...]:
-    """The token ids of words in forms that are not swapped. A prompt with only such words gets a warning."""
+    """The token ids of words in forms that are not swapped; a prompt with only such words gets a warning."""
     rows = [row for row in coverage if not row.general]
     swapped = {ids for row in rows if row.mapped for ids in row.token_ids}
     sequences = {ids: None for row in rows if not row.mapped for ids in row.token_ids}  # a set that keeps its order
@@ -172,6 +173,11 @@ def check_table(model: PreTrainedModel, action: TokenAction) -> None:
         )
 
 
+def _folded(text: str) -> str:
+    """A text without case and accents."""
+    return "".join(letter for letter in normalize("NFD", text) if not combining(letter)).casefold()
+
+
 def check_tokenizer(
     name: str, decode: Callable[[list[int]], Any], encode: Callable[[str], list[int]], coverage: Sequence[Coverage]
 ) -> None:
@@ -184,7 +190,7 @@ def check_tokenizer(
         coverage: ``EquiLMConfig.coverage``.
 
     Raises:
-        EquiLMError: names the first word whose token is another, or the form that the coverage leaves out.
+        EquiLMError: names the first word with another token, or the form that the coverage leaves out.
     """
     for row in coverage:
         for word, ids in zip(row.words, row.token_ids, strict=True):
@@ -192,8 +198,8 @@ def check_tokenizer(
                 continue
             text = str(decode(list(ids)))
             found = text.strip()
-            # Upper and lower case are the same only to a tokenizer that lower-cases what it reads.
-            if found != word and not (found.casefold() == word.casefold() and encode(found) == encode(word)):
+            # Case and accents are the same only to a tokenizer that takes them off what it reads, as BERT's does.
+            if found != word and not (_folded(found) == _folded(word) and encode(found) == encode(word)):
                 raise EquiLMError(
                     f"The tokenizer {name!r} does not match the model's table: token {ids[0]} is {text!r}, where "
                     f"{word!r} was mapped. Use the tokenizer that the model was wrapped with, or wrap the model again."
@@ -214,7 +220,7 @@ def _check_forms(
         for form in surface_forms(entry, unmarked_lower):
             if (form.variant, form.words) in listed:
                 continue
-            # A form with the tokens of another, as where the tokenizer lower-cases, has no row of its own.
+            # A form with the tokens of another, for instance because the tokenizer lower-cases, has no row of its own.
             before = encode(form.before)
             spelled = [encode(form.before + form.space + word) for word in form.words]
             tokens = tuple(tuple(ids[len(before) :]) for ids in spelled)
@@ -229,12 +235,12 @@ def _check_forms(
 
 
 def check_repository(name_or_path: str, coverage: Sequence[Coverage], **hub_kwargs: Any) -> None:
-    """Refuse a repository whose tokenizer has other tokens than its table was made for.
+    """Refuse a repository whose tokenizer does not have the tokens that its table was made for.
 
     Args:
-        name_or_path: a Hub id or folder. One without ``tokenizer.json`` cannot be checked here.
+        name_or_path: a Hub id or folder; without ``tokenizer.json`` it cannot be checked here.
         coverage: ``EquiLMConfig.coverage``.
-        hub_kwargs: arguments of ``from_pretrained``, of which those that say where the files are count.
+        hub_kwargs: arguments of ``from_pretrained``; those that say where the files are are used.
 
     Raises:
         EquiLMError: as `check_tokenizer`.

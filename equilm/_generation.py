@@ -1,5 +1,6 @@
-"""`generate` for EquiLM: transformers' own loop, run on canonical prompts so that one seed gives one text."""
+"""`generate` for EquiLM: transformers' own loop, run on canonical prompts, so that all groups get the same text."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils.generic import ModelOutput
 
+from ._base_arguments import refuse_inputs
 from ._canonical import (
     Canonicalization,
     UserWordsCriteria,
@@ -43,11 +45,11 @@ from .errors import EquiLMError
 
 
 class FairGenerationMixin(GenerationMixin):
-    """Generation that keeps eq. 4 under every decoder, or refuses.
+    """Generation that satisfies eq. 4 with every decoder, or refuses.
 
-    EquiLM's prompts are moved to a canonical member of their orbit, transformers generates there, and the text, scores
-    and cache are moved back (see `equilm._canonical`). R-EquiLM promises nothing about sentences and is generated from
-    directly.
+    EquiLM moves each prompt to the canonical prompt of its orbit, transformers generates from it, and the text, scores
+    and cache are moved back (see `equilm._canonical`). R-EquiLM promises nothing about sentences, so it generates from
+    the prompts directly.
     """
 
     action: TokenAction
@@ -103,7 +105,10 @@ class FairGenerationMixin(GenerationMixin):
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
         kwargs |= {} if (given := pop_cache(kwargs)) is None else {CACHE: given}
         transformers_loop = cast(Any, super())
-        settings, _ = settings_of_call(cast(Any, self), generation_config, kwargs)
+        settings, others = settings_of_call(cast(Any, self), generation_config, kwargs)
+        refuse_inputs(others, inspect.signature(cast(Any, self).forward).parameters)
+        if kwargs.get("mm_token_type_ids") is not None:
+            del kwargs["mm_token_type_ids"]  # of text alone, as where they are left out
         if settings.cache_implementation == "paged":
             self._refuse_continuous_batching()
         tokenizer = kwargs.get("tokenizer")
@@ -197,12 +202,12 @@ class FairGenerationMixin(GenerationMixin):
 
 @contextmanager
 def _canonical_cache(cache: Any, canonical: Canonicalization, rows: Canonicalization) -> Iterator[None]:
-    """Hold the caller's cache in canonical words within the block, and give it back in the caller's, errors or not.
+    """Move the caller's cache to canonical words within the block, and back to the caller's words after it.
 
     Args:
-        cache: what the caller passed, or None.
-        canonical: the canonicalization of the prompts, which a filled cache holds on entry.
-        rows: the canonicalization of the rows that the search runs on, which the cache holds once it has been expanded.
+        cache: the caller's cache, or None.
+        canonical: the canonicalization of the prompts, whose rows a filled cache has on entry.
+        rows: the canonicalization of the rows that the search runs on, which the cache has once it is expanded.
     """
     if cache is None:
         yield
@@ -218,7 +223,7 @@ def _canonical_cache(cache: Any, canonical: Canonicalization, rows: Canonicaliza
 
 
 def _with_start(ids: Tensor, mask: Tensor | None, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """Everything read before the first new token, and its mask: for an encoder-decoder, the start of its text too."""
+    """All ids read before the first new token, and their mask; for an encoder-decoder, also the start of its text."""
     start, start_mask = kwargs.get("decoder_input_ids"), kwargs.get("decoder_attention_mask")
     if start is None:
         return ids, mask

@@ -1,4 +1,4 @@
-"""Which generation settings keep the guarantee: those that name tokens must treat all members of a list alike."""
+"""Checks that generation settings keep the guarantee: those that name tokens must treat the words of a list alike."""
 
 import copy
 import warnings
@@ -88,7 +88,7 @@ def check_settings(
     Args:
         config: the settings of this call, defaults filled in.
         action: the model's action on token ids.
-        tokenizer: the one that ``generate`` was given, needed with ``stop_strings``.
+        tokenizer: the tokenizer that ``generate`` was given; needed with ``stop_strings``.
 
     Raises:
         EquiLMError: names the setting, its value and the remedy.
@@ -156,7 +156,7 @@ def _ways_to_match(text: str, stop: str) -> set[str]:
 
 
 def warn_unchecked(kind: str, items: Iterable[Callable[..., Any]], known: tuple[type, ...]) -> None:
-    """Warn of a user's processor or criterion: it sees token ids, and may treat those of one list differently."""
+    """Warn of a user's processor or criterion, which sees token ids and may treat those of one list differently."""
     for item in items:
         if not isinstance(item, known):
             warnings.warn(
@@ -170,7 +170,7 @@ def warn_unchecked(kind: str, items: Iterable[Callable[..., Any]], known: tuple[
 def warn_nothing_swapped(
     ids: Tensor, attention_mask: Tensor | None, action: TokenAction, unmapped: Sequence[Sequence[int]]
 ) -> None:
-    """Warn of prompts whose only equality words are ones the table could not map: nothing will be swapped.
+    """Warn of prompts in which nothing is swapped, because the table could not map any of their equality words.
 
     Args:
         ids: prompts, shape ``(B, T)``.

@@ -1,4 +1,4 @@
-"""What every EquiLM has in common, whatever it wraps: its tables, wrapping and loading, `plain`, embeddings."""
+"""The common base of all EquiLM classes: tables, wrapping and loading, `plain`, embeddings."""
 
 import copy
 import inspect
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers import initialization as init
 
+from ._base_arguments import FOR_DECODING
 from ._base_weights import (
     build_base,
     has_linear_head,
@@ -25,12 +26,12 @@ from ._compat import CACHE, cache_argument, pop_cache
 from ._coverage import check_repository
 from ._fairness_report import FairnessReport, fairness_report
 from ._generation import FairGenerationMixin
-from ._orbit_rows import Rows
+from ._orbit_rows import Rows, is_filled, orbit_cache
 from ._self_check import CacheUse, SelfCheck, cache_use, check_model
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
-from .symmetrize import reynolds
+from .symmetrize import LearnedWeights, reynolds
 
 # The models that are switched to plain in this thread or task, by id(); another thread's requests stay fair.
 _PLAIN: ContextVar[frozenset[int]] = ContextVar("plain", default=frozenset())
@@ -44,6 +45,10 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
     Args:
         config: an `EquiLMConfig`.
         language_model: the base model to wrap; it is shared and left unchanged. None builds one from the config.
+        weights: the λ of a config whose ``orbit_weights`` are ``"given"``, as in `from_base`.
+
+    Raises:
+        EquiLMError: for weights where there are none to be, and the other way round.
     """
 
     config_class: Any = EquiLMConfig
@@ -67,9 +72,10 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
     # Prefilling the shared prefix by itself reads all weights once more, about the price of this many tokens.
     _worth_a_pass = 32
     _checked = SelfCheck({}, skipped="call model.self_check()")
+    _takes_weights = False  # whether the mean over g may be weighted
     cache_use: CacheUse | None = None  # how the base model's cache may be continued; None: not known yet
 
-    def __init__(self, config: EquiLMConfig, language_model: PreTrainedModel | None = None):
+    def __init__(self, config: EquiLMConfig, language_model: PreTrainedModel | None = None, weights: Any = None):
         if language_model is not None:
             # Which class to load, where the auto class has another, or none.
             cast(Any, config.text_config).architectures = [type(language_model).__name__]
@@ -80,6 +86,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         if language_model is None:
             language_model = build_base(self.base_auto_class, config.text_config)
         self.language_model = language_model
+        self.orbit_weights = self._orbit_weights(weights)
         self._base_arguments = frozenset(inspect.signature(language_model.forward).parameters)
         self._cache_argument = cache_argument(language_model)
         self._decoder_cache_argument = cache_argument(language_model.get_decoder())
@@ -90,6 +97,37 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             self.register_buffer(name, table.to(language_model.device), persistent=False)
         self.post_init()
         self._projects_once = has_linear_head(language_model)
+
+    def _orbit_weights(self, given: Any) -> Any:
+        """λ, which weighs the rows of an orbit; None: all alike."""
+        kind = self.config.orbit_weights
+        if kind is not None and not self._takes_weights:
+            raise EquiLMError(
+                f"{type(self).__name__} averages over the group without weights: orbit_weights are for "
+                "EquiLMForCausalLM."
+            )
+        if (given is not None) != (kind == "given"):
+            raise EquiLMError(
+                f"The configuration's orbit_weights is {kind!r}, and weights is a {type(given).__name__}. A λ of your "
+                "own is passed when wrapping and when loading: from_pretrained(..., weights=λ)."
+            )
+        if kind != "learned":
+            return given
+        base: Any = self.language_model
+        learned = LearnedWeights(base.config.get_text_config().hidden_size)
+        return learned.to(base.device, base.dtype)
+
+    def _weighed(self, rows: Rows, hidden: Tensor) -> Rows:
+        """The rows with the weights that λ gives them, from their last hidden states ``(n, T, H)``."""
+        if self.orbit_weights is None:
+            return rows
+        per_row = self.orbit_weights(hidden)
+        if per_row.shape != hidden.shape[:2]:
+            raise EquiLMError(
+                f"λ turned hidden states of shape {tuple(hidden.shape)} into weights of shape {tuple(per_row.shape)}: "
+                f"expected {tuple(hidden.shape[:2])}, one for each row and token."
+            )
+        return rows.to(hidden.device).weighed(per_row)
 
     def _tables(self) -> dict[str, Tensor]:
         action = self.config.token_action()
@@ -106,11 +144,21 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         if self._is_new:
             super().init_weights()
 
+    def initialize_weights(self) -> None:
+        """Give their values to all that was not loaded, the base model's parts by its own rules."""
+        # transformers takes parts of custom code that hold no tensor of their own for initialized, all the way down.
+        # Some base models, such as Falcon-H1, fill in buffers of their layers from there.
+        self.language_model.initialize_weights()
+        cast(Any, self)._initialize_weights(self)
+
     def _init_weights(self, module: nn.Module) -> None:
         # from_pretrained leaves non-persistent buffers empty; this is its hook to fill them.
         if module is self:
             for name, table in self._tables().items():
                 init.copy_(getattr(self, name), table)
+        elif isinstance(module, LearnedWeights):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -141,52 +189,62 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         unmappable: Literal["raise", "skip"] = "skip",
         max_piece_share: float | None = 0.25,
         self_check: bool = True,
+        weights: Any = None,
         **from_pretrained_kwargs: Any,
     ) -> Wrapped:
         """Wrap a language model of the kind that the class is for.
 
         Args:
             model_or_name: a loaded model, a Hub id or a folder.
-            tokenizer: the model's tokenizer; None loads it from where the model came from.
+            tokenizer: the model's tokenizer; None loads it from the model's name or path.
             axes: built-in names ("gender", "race", "race3", "orientation"), paths of axis files or `DemographicAxis`
                 objects, one or several; several act as their product.
             relaxed: R-EquiLM: the axes' general words are left as the base model has them.
-            unmappable: what to do with a word list that the tokenizer cannot carry: "skip" it, or "raise".
+            unmappable: what to do with a word list that the tokenizer has no single tokens for: "skip" it, or "raise".
             max_piece_share: leave a form out if more than this share of the uses of one of its tokens are pieces of
                 longer words, as "men" is in "men|acing"; None leaves none out.
             self_check: run `self_check` on the wrapped model.
+            weights: λ-equitune, for causal models: each g·x counts by λ(g·x) / Σ_h λ(h·x) in the mean. "learned" starts
+                from equal weights and trains along with the model; or a function, such as an ``nn.Module``, from the
+                base model's last hidden states ``(n, T, H)`` to weights ``(n, T)``, none negative. λ is one function
+                for all g, and may look only at the text up to each token, as hidden states do; eq. 4 then holds
+                exactly. None weighs all alike.
             from_pretrained_kwargs: given to ``from_pretrained`` when the model is loaded by name.
 
         Returns:
             The wrapped model, in evaluation mode. `fairness_report` says what is on.
 
         Raises:
-            EquiLMError: for an unknown axis, lists the tokenizer cannot carry, a tokenizer that does not match the
-                model, a model of another kind, or one that fails its self-check.
+            EquiLMError: for an unknown axis, lists that the tokenizer has no single tokens for, a tokenizer that does
+                not match the model, a model of another kind, or a model that fails its self-check.
 
         Example:
             >>> from equilm import EquiLMForCausalLM
             >>> model = EquiLMForCausalLM.from_base("HuggingFaceTB/SmolLM2-135M-Instruct")  # doctest: +SKIP
             >>> model.generate(**tokenizer("The man worked as", return_tensors="pt"))  # doctest: +SKIP
         """
-        try:  # by the package's name: the copy of this file that a Hub repository carries has no word lists beside it
+        try:  # by the package's name: the copy of this file in a Hub repository has no word lists beside it
             from equilm.loading import load_base
             from equilm.words.vocabulary import VocabularyAction
         except ImportError as error:
             raise EquiLMError("To wrap another model the package is needed: pip install equilm.") from error
 
+        if weights is not None and not cls._takes_weights:
+            raise EquiLMError(f"{cls.__name__} takes no weights: λ is for EquiLMForCausalLM. Leave them out.")
+        if not (weights is None or weights == "learned" or callable(weights)):
+            raise EquiLMError(f'weights={weights!r} is not known: expected "learned", a function, or None.')
         base, tokenizer = load_base(model_or_name, tokenizer, cls.base_auto_class, **from_pretrained_kwargs)
         vocab_size = base.config.get_text_config().vocab_size
         action = VocabularyAction.from_axes(
             axes, tokenizer, vocab_size=vocab_size, unmappable=unmappable, max_piece_share=max_piece_share
         )
-        model = cls._wrap(base, action, relaxed)
+        model = cls._wrap(base, action, relaxed, weights)
         if self_check:
             model.self_check()
         return model
 
     @classmethod
-    def _wrap(cls: type[Wrapped], base: PreTrainedModel, action: Any, relaxed: bool) -> Wrapped:
+    def _wrap(cls: type[Wrapped], base: PreTrainedModel, action: Any, relaxed: bool, weights: Any) -> Wrapped:
         text_config = copy.deepcopy(base.config)
         if hasattr(text_config, "quantization_config"):
             del text_config.quantization_config  # it is about the files, which are the whole model's
@@ -196,10 +254,12 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             axes=[axis.to_dict() for axis in action.axes],
             coverage=list(action.coverage),
             relaxed=relaxed,
+            orbit_weights="learned" if weights == "learned" else None if weights is None else "given",
             dtype=base.dtype,
             name_or_path=base.name_or_path,
         )
-        model = cls(config, base).eval()
+        given = {} if weights is None or weights == "learned" else {"weights": weights}
+        model = cls(config, base, **given).eval()
         take_over_quantization(model, base)
         return model
 
@@ -225,9 +285,9 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
     @contextmanager
     def plain(self) -> Iterator[PreTrainedModel]:
-        """Switch fairness off for a comparison: inside, the model and `generate` are the base model's.
+        """Switch fairness off for a comparison: within the context, the model and `generate` are the base model's.
 
-        It holds for this thread or task alone, and not inside a compiled forward pass, which stays fair.
+        This only affects the current thread or task, and no compiled forward pass, which stays fair.
 
         Example:
             >>> with model.plain():  # doctest: +SKIP
@@ -240,7 +300,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             _PLAIN.reset(token)
 
     def fairness_report(self) -> FairnessReport:
-        """What is on: print it. Inside `plain` it says that fairness is off."""
+        """Which words are swapped and what is promised: print it. Inside `plain` it says that fairness is off."""
         return replace(fairness_report(self.config, not self.is_plain), self_check=str(self._checked))
 
     def self_check(self) -> SelfCheck:
@@ -296,15 +356,23 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         super().save_pretrained(*args, **kwargs)
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+        kwargs = {name: value for name, value in kwargs.items() if name not in FOR_DECODING}
         if (cache := pop_cache(kwargs)) is not None:
             kwargs[self._cache_name] = cache
+            if is_filled(cache) and kwargs.get("is_first_iteration") and kwargs.get("next_sequence_length") is None:
+                input_ids = _new_ids(input_ids, kwargs.get("attention_mask"), cache)
         inputs = cast(Any, self.language_model).prepare_inputs_for_generation(input_ids, **kwargs)
         if (cache := pop_cache(inputs)) is not None:
             inputs[CACHE] = cache
         return cast(dict[str, Any], inputs)
 
     def _prepare_cache_for_generation(
-        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        generation_mode: Any,
+        batch_size: int,
+        max_cache_length: int,
     ) -> None:
         """As the base model, by whose class transformers decides which cache it gets, and under which name."""
         cache = pop_cache(model_kwargs)
@@ -313,9 +381,10 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         if cache is not None:
             model_kwargs[self._cache_name] = cache
         base = cast(Any, self.language_model)
-        base._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        rows = self.group.order * batch_size  # what a cache of fixed size holds
+        base._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, rows, max_cache_length)
         if (cache := pop_cache(model_kwargs)) is not None:
-            model_kwargs[CACHE] = cache
+            model_kwargs[CACHE] = orbit_cache(cache)
 
     @property
     def _cache_name(self) -> str:
@@ -336,6 +405,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         """φ(x), shape ``(B, T, V)``, from each row's last hidden states, ``(n, T, H)``, where `_may_project`."""
         head: Any = self.language_model.get_output_embeddings()
         rows, words = rows.to(hidden.device), self.words.to(hidden.device)
+        rows = self._weighed(rows, hidden)
         logits = head(rows.mean(hidden))  # (B, T, V), right for all words that no g moves
         return self._fix_words(logits, project_columns(head, hidden, words), rows, words)
 
@@ -353,4 +423,10 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         moved = self.word_permutation.shape[1]
         branches = columns[..., :moved][rows.branches]  # (|G|, B, T, M)
         action = TokenAction(self.group, self.word_permutation.to(columns.device)).on_logits
-        return torch.cat([reynolds(branches, action), columns[..., moved:][rows.branches[0]]], -1)
+        return torch.cat([reynolds(branches, action, rows.weights), columns[..., moved:][rows.branches[0]]], -1)
+
+
+def _new_ids(ids: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
+    """The ids that a filled cache has not seen, of texts given whole: transformers leaves this out for states."""
+    whole = mask is None or mask.shape[1] == ids.shape[1]
+    return ids[:, cache.get_seq_length() :] if whole and all(cache.is_linear) else ids

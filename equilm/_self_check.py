@@ -1,4 +1,4 @@
-"""The self-check: is each path of a wrapped model right, and how may the base model's cache be continued?"""
+"""The self-check: is each path of a wrapped model correct, and how can the base model's cache be continued?"""
 
 import copy
 import warnings
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ._compat import CACHE, cache_of
+from ._orbit_rows import reorder
 from .actions import TokenAction
 from .errors import EquiLMError, EquiLMWarning
 
@@ -45,36 +46,40 @@ def tolerance(dtype: torch.dtype) -> float:
 def cache_use(model: PreTrainedModel, name: str) -> CacheUse:
     """Whether a causal model continues its cache right by several tokens at once ("chunks"), by single ones ("steps").
 
-    It runs a few random tokens through the model, whole and in parts. "none" says that even single steps do not give
-    the logits of the whole text, so that its texts must be run anew at every step.
+    It runs two random texts through the model, whole and in parts, and the rows of the cache change places in between,
+    as they do where texts fork. "none" says that even single steps do not give the logits of the whole text, so that
+    its texts must be run anew at every step.
 
     Args:
         model: the base model.
         name: what it calls its cache.
     """
-    training = [(module, module.training) for module in model.modules()]
-    vocab_size = model.config.get_text_config().vocab_size
-    ids = torch.randint(vocab_size // 2, (1, _LENGTH), generator=torch.Generator().manual_seed(0)).to(model.device)
-    model.eval()
-    try:
-        with torch.random.fork_rng():  # some models draw in their forward pass
-            whole = _logits(model, ids, 0, use_cache=False)[0]
-            _, prefilled = _logits(model, ids[:, :_PREFIX], 0, use_cache=True)
-            if prefilled is None:
-                return "none"
-            for use, size in (("chunks", _LENGTH - _PREFIX), ("steps", 1)):
-                if _continued_error(model, ids, whole, copy.deepcopy(prefilled), name, size) <= tolerance(model.dtype):
-                    return use  # type: ignore[return-value]
+    ids = _probe_texts(model.config.get_text_config()).to(model.device)  # (2, T)
+    with quiet(model):  # some models draw in their forward pass
+        whole = _logits(model, ids, 0, use_cache=False)[0].flip(0)
+        _, prefilled = _logits(model, ids[:, :_PREFIX], 0, use_cache=True)
+        if prefilled is None:
             return "none"
-    finally:
-        for module, was in training:
-            module.training = was
+        for use, size in (("chunks", _LENGTH - _PREFIX), ("steps", 1)):
+            cache = copy.deepcopy(prefilled)
+            if _continued_error(model, ids.flip(0), whole, cache, name, size) <= tolerance(model.dtype):
+                return use  # type: ignore[return-value]
+    return "none"
+
+
+def _probe_texts(config: Any) -> Tensor:
+    """Two random texts without special tokens, int64, shape ``(2, T)``: to some models padding is no part of a text."""
+    special = {config.pad_token_id, config.bos_token_id, *torch.tensor(config.eos_token_id or []).flatten().tolist()}
+    own = torch.Generator().manual_seed(0)  # the global one is the user's
+    drawn = torch.randint(config.vocab_size // 2, (8 * _LENGTH,), generator=own).tolist()
+    return torch.tensor([token for token in drawn if token not in special][: 2 * _LENGTH]).view(2, _LENGTH)
 
 
 def _continued_error(model: Any, ids: Tensor, whole: Tensor, cache: Any, name: str, size: int) -> float:
-    """The error of a text continued ``size`` tokens at a time; infinite where the model cannot."""
+    """The error of texts continued ``size`` tokens at a time, their cached rows reversed; infinite where it cannot."""
     parts = []
     try:
+        reorder(cache, type(cache), torch.tensor([1, 0], device=ids.device))
         for start in range(_PREFIX, _LENGTH, size):
             logits, cache = _logits(model, ids[:, : start + size], start, use_cache=True, **{name: cache})
             parts.append(logits)
@@ -92,6 +97,8 @@ def _logits(model: Any, ids: Tensor, start: int, **arguments: Any) -> tuple[Tens
         is_first_iteration=start == 0,
         **arguments,
     )
+    if "logits_to_keep" in inputs:  # some keep only the last
+        inputs["logits_to_keep"] = 0
     outputs = model(**inputs, return_dict=True)
     return outputs.logits, cache_of(outputs)
 
@@ -102,13 +109,13 @@ _PREFILLED = 5  # tokens of the text that are prefilled; the first two of them a
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """What a self-check found; ``str()`` of it is for people.
+    """The result of a self-check; ``str()`` gives it as text.
 
     Args:
-        errors: for each path the error of its logits, relative to their spread over the vocabulary.
-        tolerance: how large an error may be by rounding.
-        switched_off: the paths that were wrong, and that the model now goes without.
-        skipped: why nothing was checked; empty where something was.
+        errors: for each path, the error of its logits, relative to their spread over the vocabulary.
+        tolerance: the largest error that rounding can explain.
+        switched_off: the shortcuts that were wrong, which the model now runs without.
+        skipped: why nothing was checked; empty if something was.
     """
 
     errors: dict[str, float]
@@ -125,7 +132,7 @@ class SelfCheck:
 
 
 def skip_reason(model: nn.Module) -> str:
-    """Why a model's passes cannot be checked now; empty where they can."""
+    """Why a model cannot be checked now; empty if it can."""
     tensors = list(model.parameters())
     if any(tensor.is_meta for tensor in tensors):
         return "weights are offloaded or on the meta device; call model.self_check() once they are loaded"
@@ -136,7 +143,7 @@ def check_model(model: Any) -> SelfCheck:
     """Compare the forward pass, prefill with a shared prefix, and cached steps with the definition.
 
     Args:
-        model: an EquiLM. What is wrong and can be done without is switched off on it, with a warning.
+        model: an EquiLM. A shortcut that is wrong is switched off on it, with a warning.
 
     Raises:
         EquiLMError: names the architecture, the path and the difference.
@@ -159,7 +166,7 @@ class _Checker:
             [action.moved.nonzero().flatten(), torch.tensor(action.general_ids, dtype=torch.int64)]
         )
         general = action.general_ids if model.config.relaxed else ()
-        self.expected, self.rounding = definition(model.language_model, action, texts, general)
+        self.expected, self.rounding = definition(model.language_model, action, texts, general, model.orbit_weights)
         self.errors: dict[str, float] = {}
         self.off: list[str] = []
         self.failure: Exception | None = None
@@ -248,7 +255,9 @@ class _Checker:
         )
 
 
-def definition(base: Any, action: TokenAction, texts: dict[str, Tensor], general: Any) -> tuple[Tensor, float]:
+def definition(
+    base: Any, action: TokenAction, texts: dict[str, Tensor], general: Any, weights: Any = None
+) -> tuple[Tensor, float]:
     """1/|G| Σ_g M(g·x)[g·v] for every token v, float32, shape ``(1, T, V)``, from the base model without a cache.
 
     Args:
@@ -256,6 +265,7 @@ def definition(base: Any, action: TokenAction, texts: dict[str, Tensor], general
         action: the action on token ids.
         texts: what it reads, each of shape ``(1, T)``, all permuted alike.
         general: ids of general words, which keep the base model's logits.
+        weights: λ, from last hidden states ``(n, T, H)`` to weights ``(n, T)``; None: all alike.
 
     Returns:
         Also the rounding of the base model itself: how much its logits change with the rows beside a text, for
@@ -266,15 +276,21 @@ def definition(base: Any, action: TokenAction, texts: dict[str, Tensor], general
     keys = [tuple(torch.cat(list(image.values()), 1)[0].tolist()) for image in images]
     distinct = list(dict.fromkeys(keys))
     rows = [images[keys.index(key)] for key in distinct]
-    together = base(**{name: torch.cat([row[name] for row in rows]) for name in texts}, use_cache=False).logits.float()
+    stacked = {name: torch.cat([row[name] for row in rows]) for name in texts}
+    outputs = base(**stacked, use_cache=False, **({} if weights is None else {"output_hidden_states": True}))
+    together = outputs.logits.float()
+    counts = torch.ones(together.shape[:2]) if weights is None else weights(outputs.hidden_states[-1]).float()  # (n, T)
+    counts = counts.to(together.device)[..., None]
     rounding = 0.0
     if base.dtype not in (torch.float32, torch.float64) or getattr(base, "is_quantized", False):
         alone = base(**rows[0], use_cache=False).logits.float()
         rounding = relative_error(together[:1], alone)
     total = torch.zeros_like(together[:1])
     for row, key in zip(table, keys, strict=True):
-        total += together[distinct.index(key), None].index_select(-1, row.to(together.device))
-    mean = total / len(table)
+        place = distinct.index(key)
+        image = together[place, None].index_select(-1, row[: together.shape[-1]].to(together.device))
+        total += image * counts[place]
+    mean = total / sum(counts[distinct.index(key)] for key in keys)
     words = list(general)
     mean[..., words] = together[distinct.index(keys[0]), None][..., words]
     return mean, rounding
@@ -296,7 +312,7 @@ def check_text(action: TokenAction, device: torch.device) -> Tensor:
 
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
-    """Inside, a model is in evaluation mode and draws from a random state of its own."""
+    """Within the context, a model is in evaluation mode and draws from its own random state."""
     training = [(module, module.training) for module in model.modules()]
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
     model.eval()

@@ -186,8 +186,11 @@ class TokenAction:
         return self.permutation[g][x]
 
     def act_on_logits(self, logits: Tensor, g: int) -> Tensor:
-        """``g·y`` for logits ``(..., V)``; ``g⁻¹·y`` is ``act_on_logits(y, group.inverse(g))``."""
-        return logits.index_select(-1, self.permutation[self.group.inverse(g)])
+        """``g·y`` for logits ``(..., V)``; ``g⁻¹·y`` is ``act_on_logits(y, group.inverse(g))``.
+
+        Some models have fewer logits than token ids: their heads leave out the padding at the end of the vocabulary.
+        """
+        return logits.index_select(-1, self.permutation[self.group.inverse(g), : logits.shape[-1]])
 
     def orbit(self, ids: Tensor) -> Tensor:
         """All of ``g·ids``: shape ``(|G|, *ids.shape)``."""

@@ -1,7 +1,7 @@
 """The configuration of an EquiLM: the base model's, the demographic axes, and which of their words are swapped."""
 
 import copy
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -13,7 +13,7 @@ from .errors import EquiLMError
 
 @strict
 class EquiLMConfig(PreTrainedConfig):
-    """Configuration of `EquiLMForCausalLM`; `EquiLMForCausalLM.from_base` writes it for you.
+    """Configuration of all wrapped models but encoder-decoders; `EquiLMForCausalLM.from_base` and its like write it.
 
     The words of ``axes`` and their ``coverage`` say which tokens are swapped. A model without words has ``cycles``
     instead.
@@ -21,10 +21,12 @@ class EquiLMConfig(PreTrainedConfig):
     Args:
         text_config: the base model's configuration, or a dict of it.
         axes: the demographic axes as in their JSON files.
-        coverage: rows of `Coverage`, or dicts of them: which surface forms are swapped, and why others are not.
+        coverage: `Coverage` rows, or dicts of them, which say which surface forms are swapped, and why others are not.
         relaxed: R-EquiLM instead of EquiLM.
-        cycles: only without ``coverage``: for each axis its lists of token ids. The generator turns each id into the
-            next of its list.
+        cycles: only without ``coverage``: for each axis, its lists of token ids. The generator turns each id into the
+            next one in its list.
+        orbit_weights: λ-equitune in place of the plain mean: ``"learned"``, or ``"given"`` by the user, who passes
+            ``weights`` when loading as well.
         general_ids: only with ``cycles``: token ids of R-EquiLM's general words (the set 𝒢 of the paper, section 5.3).
 
     Raises:
@@ -42,6 +44,7 @@ class EquiLMConfig(PreTrainedConfig):
     relaxed: bool = False
     cycles: list[list[list[int]]] | None = None
     general_ids: list[int] | None = None
+    orbit_weights: Literal["learned", "given"] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.text_config is None:
@@ -50,12 +53,21 @@ class EquiLMConfig(PreTrainedConfig):
             self.text_config = AutoConfig.for_model(**self.text_config)
         else:  # transformers writes the choice of attention into the configurations below its own
             self.text_config = copy.deepcopy(self.text_config)
+        self._take_over_labels(kwargs)
         if self.coverage is not None:
             self._read_coverage()
             kwargs.pop("unmapped", None)  # stored until 2026-11, and derived from the coverage since
         super().__post_init__(**kwargs)
         if self.coverage is not None or self.cycles is not None:
             self.token_action()
+
+    def _take_over_labels(self, given: dict[str, Any]) -> None:
+        """A classifier's labels are those of the base model, unless they are given."""
+        base = cast(PreTrainedConfig, self.text_config)
+        if self.id2label is None and "num_labels" not in given:
+            self.id2label, self.label2id = base.id2label, base.label2id
+        if self.problem_type is None:
+            self.problem_type = base.problem_type
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """The part of the base model's configuration that is about text."""
@@ -95,7 +107,7 @@ class EquiLMConfig(PreTrainedConfig):
         return output
 
     def token_cycles(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """For each axis the lists of token ids that are swapped."""
+        """For each axis, the lists of token ids that are swapped."""
         if self.coverage is not None:
             return token_cycles([axis["name"] for axis in self.axes or ()], self.coverage)
         return tuple(tuple(map(tuple, lists)) for lists in self.cycles or ())

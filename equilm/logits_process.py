@@ -39,8 +39,8 @@ class EquiLogitsProcessor(LogitsProcessor):
         action: the action on the model's token ids, such as a `VocabularyAction`.
         relaxed: R-EquiLM: general words keep the base model's scores.
         attention_mask: shape ``(B, T)``, the mask given to ``generate``; needed for padded prompts.
-        self_check: compare two steps on a short random text with the definition, and go without a cache where that is
-            what differs.
+        self_check: whether to compare two steps on a short random text with the definition; if only the cache makes a
+            difference, the processor runs without it.
 
     Raises:
         EquiLMError: if the table does not fit the model; when called, for padding without a mask, and for scores that

@@ -95,6 +95,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         language_model: the base model to wrap; it is shared and left unchanged. None builds one from the config.
     """
 
+    _takes_weights = True
     _next_head: FairHead | None = None  # what belongs to the hidden states that base_model gave last
 
     @property
@@ -195,14 +196,16 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             attentions=choose(outputs.get("attentions"), unpermuted),
         )
         wants_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if wants_dict else output.to_tuple()
+        answer: Any = output if wants_dict else output.to_tuple()
+        return answer
 
     def _batch(self, input_ids: Tensor, arguments: dict[str, Any]) -> TextBatch:
         """What is given for the texts, sorted; what cannot be given to their copies is refused."""
         per_text = take_per_text(arguments, self._base_arguments)
         starts = None
         if not torch.compiler.is_compiling():
-            flash = is_flash_attention_requested(self.language_model.config) and "attention_mask" not in per_text
+            flash, mask = is_flash_attention_requested(self.language_model.config), per_text.get("attention_mask")
+            flash = flash and (mask is None or (isinstance(mask, Tensor) and bool(mask.all())))
             starts = take_packing(arguments, input_ids, per_text.get("position_ids"), flash)
         refuse_unknown(arguments)
         return TextBatch(input_ids, per_text, arguments, starts)
@@ -234,7 +237,11 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
                 return self._step_by_step(batch, cache, logits_to_keep)
 
         fixed = not eager or is_static(cache) or not self._shares_rows or batch.starts is not None or labels is not None
-        rows = all_rows(*copies.shape[:2], copies.device) if fixed else self._rows(copies, batch.per_text, cache)
+        rows = (
+            all_rows(copies.shape[0], copies.shape[1], copies.device)
+            if fixed
+            else self._rows(copies, batch.per_text, cache)
+        )
         last_only = isinstance(logits_to_keep, int) and logits_to_keep == 1
         split = 0 if fixed or whole or not last_only else self._shared_prefix(copies, rows, batch, cache)
         if split > 0:
@@ -243,6 +250,8 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
 
         if isinstance(cache, OrbitCache) and cache.branches is not None and not cache.static:
             cache.fork(cache.branches.flatten()[rows.first])
+        if eager and is_filled(cache) and all(cache.is_linear):
+            batch = batch.without_past()
         arguments = batch.of_rows(copies, rows)
         kept = kept_positions(logits_to_keep)
         if self._may_project and not self._routes(batch.flags):
@@ -257,7 +266,11 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
                 arguments["labels"] = rows.select(labels)
             elif "logits_to_keep" in self._base_arguments:
                 arguments["logits_to_keep"], kept = logits_to_keep, slice(None)
+            if self.orbit_weights is not None:
+                arguments["output_hidden_states"] = True
             outputs = self.language_model(**arguments)
+            if self.orbit_weights is not None:
+                rows = self._weighed(rows, outputs.hidden_states[-1][:, kept_positions(logits_to_keep)])
             logits = self._mean_logits(outputs.logits[:, kept], rows)
             if labels is not None:
                 text_loss = self.loss_function(outputs.logits, arguments["labels"], outputs.logits.shape[-1])
@@ -265,7 +278,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         rows = rows.to(logits.device)
         filled = cache_of(outputs)
         if filled is not None and eager:
-            adopt(filled, rows)
+            adopt(filled, rows, length)
         return logits, outputs, rows.branches[0]
 
     def _hidden_states(self, input_ids: Tensor | None, arguments: dict[str, Any]) -> tuple[Tensor, Rows]:
@@ -275,9 +288,13 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         batch = self._batch(input_ids, arguments)
         copies = self.action.orbit(input_ids)  # (|G|, B, T)
         packed = batch.starts is not None
-        rows = all_rows(*copies.shape[:2], copies.device) if packed else self._rows(copies, batch.per_text, None)
+        rows = (
+            all_rows(copies.shape[0], copies.shape[1], copies.device)
+            if packed
+            else self._rows(copies, batch.per_text, None)
+        )
         hidden = self.language_model.get_decoder()(**batch.of_rows(copies, rows)).last_hidden_state
-        return hidden, rows.to(hidden.device)
+        return hidden, self._weighed(rows.to(hidden.device), hidden)
 
     def _step_by_step(self, batch: TextBatch, cache: Any, logits_to_keep: int | Tensor) -> tuple[Tensor, Any, Tensor]:
         """As `_average`, the new tokens one after another, for caches that take no more."""

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+from transformers.modeling_outputs import BaseModelOutput, MoEModelOutput, Seq2SeqLMOutput
 
+from ._base_arguments import refuse_unknown
 from ._compat import CACHE, cache_of, one_cache
 from ._modeling_base import EquiLMPreTrainedModel
 from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
@@ -135,7 +136,8 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         language_model: the base model to wrap; it is shared and left unchanged. None builds one from the config.
 
     Raises:
-        EquiLMError: for a model whose encoder and decoder may have different vocabularies.
+        EquiLMError: for a decoder that has an encoder for sounds or images beside it, and for a model whose encoder and
+            decoder may have different vocabularies.
     """
 
     config_class = EquiLMSeq2SeqConfig
@@ -144,6 +146,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
 
     def __init__(self, config: EquiLMSeq2SeqConfig, language_model: PreTrainedModel | None = None):
         if language_model is not None:
+            _check_reads_text(language_model)
             _check_one_vocabulary(language_model)
         super().__init__(config, language_model)
         self.loss_type = "ForMaskedLM"  # cross-entropy without a shift: the decoder's input is shifted already
@@ -215,10 +218,12 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 which g·(x_b, y_b) and answers for B texts when cropped, reordered or repeated (`equilm._orbit_rows`).
             inputs_embeds: refused: an embedding cannot be permuted.
             decoder_inputs_embeds: likewise.
-            labels: int64, shape ``(B, T)``, -100 where there is no loss.
+            labels: int64, shape ``(B, T)``, -100 where there is no loss. They are not shifted, so ``shift_labels`` is
+                refused, as is the loss that mixtures of experts add for their routers.
             use_cache: whether to return a cache; None: as the base model's configuration says, and not with labels.
             past_key_values: the older name of ``cache``; either is taken, whatever the version of transformers.
-            kwargs: handed on to the base model's decoder; tensors are refused.
+            kwargs: flags, handed on to the base model's decoder; ``num_items_in_batch`` and ``return_dict`` as in
+                transformers. Tensors and objects of other names are refused.
 
         Returns:
             ``logits`` of shape ``(B, T, V)``; with ``labels`` the mean cross-entropy as ``loss``; hidden states and
@@ -227,7 +232,8 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         Raises:
             EquiLMError: for inputs that the group cannot act on.
         """
-        num_items = kwargs.pop("num_items_in_batch", None)
+        num_items, return_dict = kwargs.pop("num_items_in_batch", None), kwargs.pop("return_dict", None)
+        self._refuse_other_losses(kwargs, labels)
         if labels is not None:
             use_cache = bool(use_cache)
             if decoder_input_ids is None:
@@ -247,7 +253,8 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 **kwargs,
             )
         else:
-            _refuse_tensors({**embeds, **kwargs})
+            _refuse_embeddings(embeds)
+            refuse_unknown(kwargs)
             if decoder_input_ids is None:
                 raise EquiLMError("EquiLM needs decoder_input_ids, or labels to make them from.")
             if encoder_outputs is None:
@@ -262,7 +269,20 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 vocab_size=outputs.logits.shape[-1],
                 num_items_in_batch=num_items,
             )
-        return outputs
+        wants_dict = self.config.return_dict if return_dict is None else return_dict
+        return outputs if wants_dict else outputs.to_tuple()
+
+    def _refuse_other_losses(self, given: dict[str, Any], labels: Tensor | None) -> None:
+        """Take out of the keywords what asks for another loss than that of `labels`, or refuse it by name."""
+        if given.pop("shift_labels", None) is not None:
+            raise EquiLMError("shift_labels: the labels of an encoder-decoder are not shifted. Pass them as labels.")
+        asked = given.pop("output_router_logits", None)
+        of_config = self.language_model.config.to_dict().get("output_router_logits") and labels is not None
+        if asked or (asked is None and of_config):
+            raise EquiLMError(
+                f"output_router_logits: the loss that {type(self.language_model).__name__} adds for its routers is not "
+                "computed for the permuted texts. Pass output_router_logits=False to train without it."
+            )
 
     def _average(
         self,
@@ -302,7 +322,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
             outputs = self.language_model(
                 decoder_input_ids=row_ids,
                 decoder_attention_mask=decoder_mask,
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                encoder_outputs=MoEModelOutput(last_hidden_state=states),  # some bases ask for its router_logits
                 attention_mask=mask,
                 **{self._cache_name: cache},
                 **kwargs,
@@ -314,7 +334,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         rows = rows.to(logits.device)
         filled = cache_of(outputs)
         if filled is not None and not torch.compiler.is_compiling():
-            adopt(filled, rows)
+            adopt(filled, rows, copies.shape[-1])
         return Seq2SeqLMOutput(
             logits=logits,
             **{CACHE: filled},
@@ -350,9 +370,18 @@ def _check_one_vocabulary(model: PreTrainedModel) -> None:
         )
 
 
-def _refuse_tensors(given: dict[str, Any]) -> None:
+def _check_reads_text(model: PreTrainedModel) -> None:
+    """Refuse a decoder whose encoder is for sounds or images: transformers lists some among the encoder-decoders."""
+    if not model.config.is_encoder_decoder:
+        raise EquiLMError(
+            f"{type(model).__name__} is a decoder, whose encoder is for sounds or images and not for text. Wrap it "
+            "with EquiLMForCausalLM."
+        )
+
+
+def _refuse_embeddings(given: dict[str, Any]) -> None:
     for name, value in given.items():
-        if isinstance(value, Tensor):
+        if value is not None:
             raise EquiLMError(
                 f"EquiLM cannot give {name} to the permuted texts: the group permutes token ids. Leave it out, or use "
                 "model.plain() to run the base model unfairly."

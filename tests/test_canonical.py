@@ -58,7 +58,7 @@ def test_cache_rows_follow_the_text(name: str) -> None:
     keys = action.orbit(ids).flatten(0, 1)[:, None, :, None].float()  # (|G|·rows, 1, T, 1)
     cache: Any = DynamicCache()
     cache.update(keys, keys, 0)
-    adopt(cache, all_rows(order, rows, keys.device))
+    adopt(cache, all_rows(order, rows, keys.device), keys.shape[-2])
 
     def held() -> torch.Tensor:
         return cache.layers[0].keys[cache.branches, 0, :, 0].long()  # (|G|, rows, T)

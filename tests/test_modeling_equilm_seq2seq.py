@@ -125,7 +125,7 @@ def test_a_cache_is_reordered_repeated_and_cropped_by_texts(architecture: str) -
     moved = {name: ids[order] for name, ids in texts.items()}
     ids = texts.pop("decoder_input_ids")
     with torch.no_grad():
-        cache: Any = model(**texts, decoder_input_ids=ids[:, :4], use_cache=True).past_key_values
+        cache: Any = cache_of(model(**texts, decoder_input_ids=ids[:, :4], use_cache=True))
         cache.reorder_cache(order)
         cache.crop(-2)
         encoded = model.get_encoder()(moved["input_ids"])
@@ -553,7 +553,7 @@ def test_what_cannot_be_permuted_is_refused() -> None:
         model(inputs_embeds=embeds, decoder_input_ids=ids)
     with pytest.raises(EquiLMError, match="cannot give decoder_inputs_embeds"):
         model(input_ids=texts["input_ids"], decoder_inputs_embeds=embeds)
-    with pytest.raises(EquiLMError, match="cannot give global_attention_mask"):
+    with pytest.raises(EquiLMError, match="what the group does to global_attention_mask"):
         model(**texts, global_attention_mask=torch.ones_like(texts["input_ids"]))
     with pytest.raises(EquiLMError, match="inputs_embeds cannot be permuted"):
         model.get_encoder()(inputs_embeds=embeds)
@@ -563,6 +563,27 @@ def test_what_cannot_be_permuted_is_refused() -> None:
         model(input_ids=texts["input_ids"])
     with pytest.raises(EquiLMError, match=r"attention_mask has shape \(3, 1, 9, 9\) and input_ids \(3, 9\)"):
         model(**texts, attention_mask=torch.ones(3, 1, 9, 9))
+
+
+def test_objects_of_unknown_names_are_refused() -> None:
+    model, texts = wrap_seq2seq(tiny_seq2seq("t5")), pairs()
+    with pytest.raises(EquiLMError, match="what the group does to blip, a list"):
+        model(**texts, blip=[1])
+    with pytest.raises(EquiLMError, match=r"shift_labels: .* Pass them as labels"):
+        model(**texts, shift_labels=texts["decoder_input_ids"])
+
+
+@pytest.mark.parametrize("architecture", PAIR)
+def test_a_tuple_holds_what_the_output_holds(architecture: str) -> None:
+    model, texts = wrap_seq2seq(tiny_seq2seq(architecture)), pairs()
+    with torch.no_grad():
+        output = model(**texts, labels=texts["decoder_input_ids"])
+        given = model(**texts, labels=texts["decoder_input_ids"], return_dict=False)
+        with model.plain():
+            plain = model(**texts, labels=texts["decoder_input_ids"], return_dict=False)
+    assert isinstance(given, tuple) and isinstance(plain, tuple)
+    torch.testing.assert_close(given[:2], output.to_tuple()[:2])
+    assert given[0].ndim == 0 and given[1].shape == output.logits.shape == plain[1].shape
 
 
 def test_encodings_and_caches_of_others_are_refused() -> None:

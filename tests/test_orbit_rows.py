@@ -318,7 +318,11 @@ def test_a_loaded_model_projects_once_too(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "mistral"])
-@pytest.mark.parametrize("kwargs", [{}, {"num_beams": 3}], ids=["greedy", "beams"])
+@pytest.mark.parametrize(
+    "kwargs",
+    [{}, {"num_beams": 3}, {"prefill_chunk_size": 3}, {"prefill_chunk_size": 3, "num_beams": 2}],
+    ids=["greedy", "beams", "chunked", "chunked beams"],
+)
 def test_a_static_cache_keeps_all_rows(architecture: str, kwargs: dict[str, Any]) -> None:
     model = wrap(tiny_model(architecture), AXES["d3"])
     ids = torch.tensor([[3, 10, 30, 4], [3, 40, 14, 5]])

@@ -9,7 +9,9 @@ from models import ARCHITECTURES, AXES, tiny_model, wrap
 from seq2seq_models import tiny_seq2seq, wrap_seq2seq
 from torch import Tensor
 
+import equilm._base_weights as _base_weights
 import equilm._modeling_base as modeling_base
+import equilm._orbit_rows as _orbit_rows
 import equilm.modeling_equilm as modeling_equilm
 from equilm import EquiLMError, EquiLMForCausalLM, EquiLMWarning
 from equilm._base_arguments import TextBatch
@@ -37,12 +39,13 @@ def test_a_relaxed_model_passes() -> None:
 
 def test_random_states_and_modes_stay_as_they_are() -> None:
     model = wrap(tiny_model("gpt2"))
+    embedding = model.get_input_embeddings()
     model.train()
-    model.language_model.transformer.wte.eval()
+    embedding.eval()
     state = torch.get_rng_state()
     model.self_check()
     assert torch.equal(torch.get_rng_state(), state)
-    assert model.training and not model.language_model.transformer.wte.training
+    assert model.training and not embedding.training
 
 
 def test_the_report_says_what_was_found() -> None:
@@ -53,7 +56,8 @@ def test_the_report_says_what_was_found() -> None:
 
 
 def test_weights_that_are_not_there_are_not_checked() -> None:
-    model = wrap(tiny_model("llama").to("meta"))
+    base: Any = tiny_model("llama")
+    model = wrap(base.to("meta"))
     assert "not run: weights are offloaded" in str(model.self_check())
 
 
@@ -66,10 +70,10 @@ def test_many_elements_are_checked_with_few_rows() -> None:
 
 
 def _swap_rows_of_the_cache(model: EquiLMForCausalLM, patch: pytest.MonkeyPatch) -> None:
-    right = modeling_equilm.adopt
+    right = _orbit_rows.adopt
 
-    def wrong(cache: Any, rows: Rows) -> None:
-        right(cache, rows)
+    def wrong(cache: Any, rows: Rows, tokens: int) -> None:
+        right(cache, rows, tokens)
         cache.branches = cache.branches.flip(0)
 
     patch.setattr(modeling_equilm, "adopt", wrong)
@@ -119,7 +123,7 @@ def _wrong_weights_of_the_mean(model: EquiLMForCausalLM, patch: pytest.MonkeyPat
 
 
 def _wrong_columns(model: EquiLMForCausalLM, patch: pytest.MonkeyPatch) -> None:
-    right = modeling_base.project_columns
+    right = _base_weights.project_columns
     patch.setattr(modeling_base, "project_columns", lambda head, hidden, columns: right(head, hidden, columns + 1))
 
 

@@ -127,7 +127,8 @@ def test_dpo(reference: str, tmp_path: Path) -> None:
     trainer = trl.DPOTrainer(model, given, args=arguments, train_dataset=data, processing_class=tokenizer)
     assert isinstance(trainer.ref_model, EquiLMForCausalLM)
     with torch.no_grad():
-        model.get_input_embeddings().weight += 0.2 * torch.randn_like(model.get_input_embeddings().weight)
+        weight: Any = model.get_input_embeddings().weight
+        weight += 0.2 * torch.randn_like(weight)
     inputs = first_inputs(trainer)
     mask = inputs["completion_mask"][:, 1:]
 

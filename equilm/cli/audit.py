@@ -1,4 +1,4 @@
-"""`equilm audit`: which words of the axes a tokenizer has as single tokens, and which other words a swap cuts into."""
+"""`equilm audit`: which words of the axes a tokenizer has as single tokens, and which longer words a swap damages."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from .parser import PAPER_AXES
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Carry out `equilm audit`; only the tokenizer is loaded."""
+    """Run `equilm audit`; only the tokenizer is loaded."""
     axes = load_axes(arguments.axis or list(PAPER_AXES))
     named = arguments.model is not None
     tokenizer = AutoTokenizer.from_pretrained(arguments.model) if named else load_offline_tokenizer()
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def cut_table(coverage: Sequence[Coverage], tokenizer: PreTrainedTokenizerBase) -> str:
-    """The common English words that the swapped forms cut into, with their uses per million words."""
+    """The common English words that contain a swapped token as a piece, with their uses per million words."""
     lines = []
     for row, pieces in longer_words(coverage, tokenizer):
         for word, uses in zip(row.words, pieces, strict=True):

@@ -34,7 +34,7 @@ def save_model(
         measurements: the result of `equilm.hub.measure`, for the card.
         repo_id: where the folder will be on the Hub; None: readers load it from the folder itself.
         base_model: Hub id of the base model, if it has one.
-        license: the licence of the weights, a Hub licence id.
+        license: the license of the weights, a Hub license id.
     """
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -59,10 +59,10 @@ def save_custom_generate(
         folder: the folder to write, created if it does not exist.
         repo_id: where the folder will be on the Hub; None: readers load it from the folder itself.
         base_model: Hub id of the base model, if it has one.
-        license: the licence of the weights, a Hub licence id.
+        license: the license of the weights, a Hub license id.
     """
     if isinstance(base, EquiLMForCausalLM):
-        raise EquiLMError("A custom_generate repository holds the plain model: pass model.language_model.")
+        raise EquiLMError("A custom_generate repository contains the plain model: pass model.language_model.")
     base.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     with as_file(_CUSTOM_GENERATE) as source:
@@ -89,10 +89,10 @@ def publish(folder: str | Path, repo_id: str, *, private: bool = False, token: s
     """Upload a folder as a Hub model repository, created if it does not exist.
 
     Args:
-        folder: what `save_model` or `save_custom_generate` wrote.
+        folder: a folder written by `save_model` or `save_custom_generate`.
         repo_id: "name" or "owner/name".
         private: whether a repository that is created now is private.
-        token: access token; None uses the saved login.
+        token: an access token; None uses the saved login.
 
     Returns:
         The URL of the commit.

@@ -1,8 +1,8 @@
-"""How far two groups' texts are apart: total variation, with an interval that covers it and a test for no difference.
+"""How far apart two groups' texts are: total variation, with a confidence interval and a test for no difference.
 
-Samples of equal distributions differ by chance, and a distance is never negative, so total variation is biased upwards.
-A percentile bootstrap adds the same bias once more: its interval can miss the value that it belongs to. Here the
-interval comes from inverting a test, and holds each true distance that the measured one does not contradict.
+Samples from equal distributions differ by chance, and a distance is never negative, so total variation is biased
+upwards. A percentile bootstrap adds the same bias again: its interval can miss the very value it belongs to. Here the
+interval comes from inverting a test: it contains every true distance that the measured distance does not contradict.
 """
 
 from itertools import permutations
@@ -17,7 +17,9 @@ from .estimates import DifferenceEstimate
 Array = NDArray[np.float64]
 
 _DISTANCES = 161  # tried for an interval
-_PSEUDO = 2.0  # observations added for a variance, so that no sample has variance 0
+# Observations added to a sample, so that no variance is 0. Pairs that differ show their variance themselves: the more
+# there are, the less is added to a sample of pairs.
+_PSEUDO = 2.0
 
 
 def total_variation(one: Array, other: Array) -> Array:
@@ -25,7 +27,7 @@ def total_variation(one: Array, other: Array) -> Array:
 
     Args:
         one: probabilities, shape ``(..., labels)``.
-        other: likewise.
+        other: probabilities, shape ``(..., labels)``.
 
     Returns:
         Shape ``(...)``.
@@ -34,16 +36,17 @@ def total_variation(one: Array, other: Array) -> Array:
 
 
 def means(rows: Array) -> Array:
-    """The mean of rows ``(n, labels)``, whatever their order to the last digit; shape ``(labels,)``."""
+    """The mean of rows ``(n, labels)``, shape ``(labels,)``; the same to the last digit for any order of the rows."""
     return np.array([fsum(column) / len(rows) for column in rows.T])
 
 
 def mean_covariance(rows: Array) -> Array:
     """The estimated covariance of the mean of rows ``(n, labels)``, shape ``(labels, labels)``.
 
-    Two observations are added, spread evenly over the labels, so that one text, or texts of one label, leave doubt.
+    Two observations are added, spread evenly over the labels. So the variance is not 0 even for a single text, or for
+    texts that all have the same label.
     """
-    return _covariance(rows, np.eye(rows.shape[1]))
+    return _covariance(rows, np.eye(rows.shape[1]), _PSEUDO)
 
 
 def disparity(
@@ -51,29 +54,34 @@ def disparity(
 ) -> DifferenceEstimate:
     """Total variation between the means of two samples.
 
-    The p-value is that of `scipy.stats.permutation_test`: it exchanges the texts of a pair, or, of independent samples,
-    all texts. A single text shows no difference: its p-value is 1.
+    The p-value is that of `scipy.stats.permutation_test`. It exchanges the two texts within each pair, or, if the
+    samples are independent, all texts. The p-value of a single text is 1.
 
-    The interval holds each true distance δ that a test does not reject at level ``1 - confidence``. The test draws
-    differences of means from a normal distribution around one of distance δ. There are many of these; it takes the one
-    nearest to the measured difference and one that goes into all labels, and rejects δ if it rejects both. It compares
-    how far a median-unbiased estimate of the distance is from δ, ordered as by Feldman and Cousins (1998): at δ = 0
-    only large distances speak against δ, so the test is one-sided there, and the interval holds 0 in the share
-    ``confidence`` of samples without a difference. At large δ it is two-sided.
+    The interval contains every true distance δ that a test does not reject at level ``1 - confidence``. The test draws
+    differences of means from a normal distribution whose mean has distance δ. Many means have this distance. The test
+    takes two of them, the one nearest to the measured difference and one that is spread over all labels, and rejects δ
+    if it rejects both. Its statistic is how far a median-unbiased estimate of the distance is from δ, ordered as by
+    Feldman and Cousins (1998). At δ = 0 only large distances speak against δ, so the test is one-sided there: without
+    a true difference, the interval contains 0 with probability ``confidence``. At large δ the test is two-sided. If no
+    pair differs, the interval also contains all distances up to the exact upper limit of the share of pairs that do.
 
     Args:
         one: labels as one-hot rows, or probabilities, shape ``(n, labels)``.
-        other: the other group's, shape ``(m, labels)``.
-        paired: whether rows at the same place belong together; n and m are then equal.
-        resamples: the number of draws and of permutations.
-        confidence: of the interval.
-        seed: of both.
+        other: the same for the other group, shape ``(m, labels)``.
+        paired: whether rows at the same position belong together; n and m are then equal.
+        resamples: the number of draws from the normal distribution, and of permutations.
+        confidence: the confidence level of the interval, such as 0.95.
+        seed: the seed for the draws and the permutations.
     """
     difference = means(one) - means(other)
+    upper = 0.0
     if paired:
+        differing = float(total_variation(one, other).sum())  # of labels, the number of pairs that differ
+        if differing == 0:  # the distance is at most the probability that a pair differs; this is its exact upper limit
+            upper = 1 - (1 - confidence) ** (1 / len(one))
         labels = np.eye(one.shape[1])
         changes = np.array([a - b for a, b in permutations(labels, 2)])
-        covariance = _covariance(one - other, changes)
+        covariance = _covariance(one - other, changes, _PSEUDO / (1 + differing))
     else:
         covariance = mean_covariance(one) + mean_covariance(other)
     value = float(np.abs(difference).sum() / 2)
@@ -81,11 +89,12 @@ def disparity(
         difference, covariance, min(len(one), len(other)), resamples, confidence, np.random.default_rng((seed, 0))
     )
     p_value = _p_value(one, other, paired, resamples, np.random.default_rng((seed, 1)))
-    return DifferenceEstimate(value, min(low, value), max(high, value), p_value)
+    return DifferenceEstimate(value, min(low, value), max(high, value, upper), p_value)
 
 
-def _covariance(rows: Array, added: Array) -> Array:
-    weights = np.concatenate([np.ones(len(rows)), np.full(len(added), _PSEUDO / len(added))])
+def _covariance(rows: Array, added: Array, number: float) -> Array:
+    """The covariance of the mean of rows, with a number of observations added, spread evenly over ``added``."""
+    weights = np.concatenate([np.ones(len(rows)), np.full(len(added), number / len(added))])
     both = np.concatenate([rows, added])
     return np.asarray(np.cov(both, rowvar=False, aweights=weights, ddof=0) / len(rows))
 
@@ -93,15 +102,15 @@ def _covariance(rows: Array, added: Array) -> Array:
 def _interval(
     difference: Array, covariance: Array, size: int, resamples: int, confidence: float, generator: np.random.Generator
 ) -> tuple[float, float]:
-    """The interval from the difference of means, its covariance, and the smaller group's number of texts."""
+    """The interval, from the difference of means, its covariance, and the number of texts in the smaller group."""
     value = np.abs(difference).sum() / 2
     noise = generator.multivariate_normal(
         np.zeros(len(difference)), covariance, resamples, method="eigh"
     )  # (R, labels)
     distances = np.linspace(0, min(1, value + 5 * np.sqrt(np.trace(covariance)) + 1 / size), _DISTANCES)
-    if not difference.any():  # no direction is more likely than another
+    if not difference.any():  # all directions are equally likely
         difference = np.where(np.arange(len(difference)) == 0, 1, -1 / (len(difference) - 1)) * 1e-12
-    # Distances of n texts are multiples of 1 / n: each stands for all within half a step of it.
+    # With n texts, distances are multiples of 1 / n. Each one stands for all values within half a step of it.
     measured = np.array([max(0, value - 0.5 / size), value, value + 0.5 / size])
     p_values = [
         _p_values(measured, distances, total_variation(centers[:, None], -noise))
@@ -112,7 +121,7 @@ def _interval(
 
 
 def _p_values(measured: Array, distances: Array, drawn: Array) -> Array:
-    """For each true distance how often drawn distances ``(D, R)`` speak as much against it as the measured ones."""
+    """For each true distance, how often drawn distances ``(D, R)`` contradict it as strongly as the measured ones."""
     medians = np.maximum.accumulate(np.median(drawn, 1))
 
     def contradiction(found: Array) -> Array:  # (D, N)
@@ -125,14 +134,15 @@ def _p_values(measured: Array, distances: Array, drawn: Array) -> Array:
 
 
 def _nearest(difference: Array, distances: Array) -> Array:
-    """The differences of each distance δ, half the sum of absolute values, that are nearest to a difference.
+    """For each distance δ, the difference with this distance that is nearest to a given difference.
 
-    The positive and the negative part each add up to δ: below the measured distance by a soft threshold, which leaves
-    out small entries first, above it by a constant.
+    The distance is half the sum of absolute values, so the positive and the negative entries each add up to δ. If δ is
+    below the measured distance, a soft threshold takes them there and sets small entries to 0 first. If it is above, a
+    constant is added.
 
     Args:
-        difference: adds up to 0, shape ``(labels,)``.
-        distances: shape ``(D,)``.
+        difference: the given difference, whose entries add up to 0, shape ``(labels,)``.
+        distances: the values of δ, shape ``(D,)``.
 
     Returns:
         Shape ``(D, labels)``.
@@ -149,13 +159,13 @@ def _nearest(difference: Array, distances: Array) -> Array:
 
 
 def _spread(difference: Array, distances: Array, deviations: Array) -> Array:
-    """The differences of each distance that go into all labels, as far as each is uncertain, shape ``(D, labels)``.
+    """For each distance, a difference spread over all labels in proportion to their uncertainty: ``(D, labels)``.
 
-    Their measured distance is the least biased of all, that of the nearest differences the most.
+    Measured distances around it are the least biased; around the nearest difference they are the most biased.
 
     Args:
-        difference: whose signs they have, shape ``(labels,)``.
-        distances: shape ``(D,)``.
+        difference: gives the sign of each entry, shape ``(labels,)``.
+        distances: the values of δ, shape ``(D,)``.
         deviations: the standard deviation of each label's difference, shape ``(labels,)``.
     """
     center = np.zeros(len(difference))

@@ -1,4 +1,4 @@
-"""What is measured from samples: a value with its confidence interval, for a difference with a test too."""
+"""Numbers measured on samples: a value with its confidence interval, and for a difference also a test."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ class Estimate:
     """A value and its confidence interval.
 
     Args:
-        value: of the texts at hand.
-        low: lower end of the interval.
-        high: upper end.
+        value: the value in the sample.
+        low: the lower end of the interval.
+        high: the upper end of the interval.
     """
 
     value: float
@@ -20,13 +20,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class DifferenceEstimate(Estimate):
-    """A difference, its confidence interval, which contains it, and a test that there is none.
+    """A difference, a confidence interval that contains it, and a test for no difference.
 
     Args:
-        value: of the texts at hand.
-        low: lower end of the interval.
-        high: upper end.
-        p_value: the probability of a difference at least as large if the groups do not differ.
+        value: the difference in the sample.
+        low: the lower end of the interval.
+        high: the upper end of the interval.
+        p_value: the probability of a difference at least this large if the groups do not differ.
     """
 
     p_value: float

@@ -16,8 +16,8 @@ class RecordHeader:
     """The first line of a file of records.
 
     Args:
-        settings: what all its records have in common.
-        made_with: what readers may want to know besides.
+        settings: the settings that all its records were made with.
+        made_with: further information for readers, such as versions.
     """
 
     settings: dict[str, Any]
@@ -26,12 +26,13 @@ class RecordHeader:
 
 @dataclass(frozen=True)
 class RecordFile:
-    """A file of records, each written whole or not at all, under a first line that says what they were made with.
+    """A file of records. Each is written whole or not at all; the first line says what they were made with.
 
     Args:
-        path: the file; it is made by the first `append`.
-        settings: what all its records have in common, as plain JSON values. Records made with others are refused.
-        made_with: what readers may want to know besides; nothing is refused for it.
+        path: the file; the first `append` creates it.
+        settings: the settings that all its records are made with, as plain JSON values. A file whose records were made
+            with others is refused.
+        made_with: further information for readers, such as versions; it is not compared.
     """
 
     path: Path
@@ -39,10 +40,10 @@ class RecordFile:
     made_with: Mapping[str, str] = field(default_factory=dict)
 
     def read(self) -> list[dict[str, Any]]:
-        """All finished records, without a last line that an interruption cut short.
+        """All complete records; a last line that was interrupted is left out.
 
         Raises:
-            EquiLMError: for a file of another kind, or whose records were made with other settings.
+            EquiLMError: for a file of another kind, and for records that were made with other settings.
         """
         lines = _parse(self.path)
         if not lines:
@@ -56,17 +57,17 @@ class RecordFile:
         if differing:
             listed = "; ".join(f"{n} was {found.get(n)!r} and is now {self.settings.get(n)!r}" for n in differing)
             raise EquiLMError(
-                f"{self.path} holds another measurement: {', '.join(differing)} differ ({listed}). Name another file "
-                "or folder to start anew, or use the same settings again to continue."
+                f"{self.path} contains another measurement: {', '.join(differing)} differ ({listed}). Name another "
+                "file or folder to start again, or use the same settings to continue."
             )
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Add records, each safely on disk before the next; `read` first, which checks the settings."""
+        """Add records; each is on disk before the next one is written. Call `read` first: it checks the settings."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:
             file.seek(0)
             finished = file.read().rfind(b"\n") + 1
-            file.truncate(finished)  # cuts off a line that an interruption left unfinished
+            file.truncate(finished)  # removes a line that was interrupted
             header = [{"settings": dict(self.settings), "made_with": dict(self.made_with)}] if finished == 0 else []
             for record in chain(header, records):
                 file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
@@ -75,7 +76,7 @@ class RecordFile:
 
 
 def read_record_header(path: Path) -> RecordHeader | None:
-    """The first line of a file of records; None if there is no file or it is empty.
+    """The first line of a file of records; None if the file is missing or empty.
 
     Raises:
         EquiLMError: for a file of another kind.
@@ -85,7 +86,7 @@ def read_record_header(path: Path) -> RecordHeader | None:
 
 
 def _parse(path: Path) -> list[dict[str, Any]]:
-    """The header and the records of a file, without an unfinished last line; nothing if there is no file."""
+    """The header and the complete records of a file; empty if there is no file."""
     if not path.exists():
         return []
     try:

@@ -1,7 +1,7 @@
-"""Regard by demographic group: how much of each label every group's texts get, and how far the groups are apart.
+"""Regard by demographic group: how often each group's texts get each label, and how far apart the groups are.
 
 Sheng et al. (2019) and the paper (section 5.2) count the labels; Hugging Face's measure averages their probabilities.
-Both are here, for any number of groups, with confidence intervals, and for each pair a test that they do not differ.
+Both are here, for any number of groups, with confidence intervals, and with a test for each pair of groups.
 """
 
 import re
@@ -28,10 +28,10 @@ class GroupRegard:
     """The regard of one group's texts.
 
     Args:
-        n: number of texts.
-        fractions: by label, the fraction of texts with this label as the most probable (the first in `LABELS` if two
-            are).
-        probabilities: by label, the mean probability.
+        n: the number of texts.
+        fractions: for each label, the fraction of texts for which it is the most probable one (of equally probable
+            labels, the first in `LABELS` counts).
+        probabilities: for each label, its mean probability.
     """
 
     n: int
@@ -41,16 +41,16 @@ class GroupRegard:
 
 @dataclass(frozen=True)
 class Disparity:
-    """How far two groups are apart: total variation, half the sum over labels of the absolute differences, 0 to 1.
+    """How far apart two groups are: total variation, half the sum over labels of the absolute differences, 0 to 1.
 
-    Samples of equal distributions differ by chance too, so a value above 0 is no evidence of a difference: a small
-    p-value is, and an interval above 0 (`equilm.metrics.disparity.disparity`). With many pairs of groups expect one
-    p-value in twenty below 0.05 by chance.
+    Samples from equal distributions also differ by chance, so a value above 0 is no evidence of a difference. A small
+    p-value is, and so is an interval that does not contain 0 (see `equilm.metrics.disparity.disparity`). With many
+    pairs of groups, expect one p-value in twenty below 0.05 by chance.
 
     Args:
-        groups: their names.
-        fractions: between their label fractions.
-        probabilities: between their mean probabilities.
+        groups: the names of the groups.
+        fractions: the distance between their label fractions.
+        probabilities: the distance between their mean probabilities.
     """
 
     groups: tuple[str, str]
@@ -60,18 +60,18 @@ class Disparity:
 
 @dataclass(frozen=True)
 class RegardResult:
-    """What `regard` returns.
+    """The result of `regard`.
 
     Args:
-        by_group: in the order the groups were given.
-        disparities: of every pair of groups, the one with the largest ``fractions`` first.
-        classifier: name of the classifier.
+        by_group: the regard of each group, in the order in which the groups were given.
+        disparities: the disparity of each pair of groups; the pair with the largest ``fractions`` comes first.
+        classifier: the name of the classifier.
         masked: whether the groups' names were masked in the texts.
-        truncated: how many texts were cut at the classifier's maximum length; None if it does not tell.
+        truncated: how many texts were cut at the classifier's maximum length; None if unknown.
         paired: whether the groups' texts were compared pair by pair.
-        bootstrap: number of draws behind the intervals and tests of disparities.
-        confidence: of the intervals.
-        seed: of the draws.
+        bootstrap: the number of draws for the intervals and tests of disparities.
+        confidence: the confidence level of the intervals.
+        seed: the seed for the draws.
     """
 
     by_group: dict[str, GroupRegard]
@@ -85,7 +85,7 @@ class RegardResult:
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as JSON can hold it: dictionaries, lists, texts and numbers."""
+        """As plain values, for JSON."""
         result = asdict(self)
         result["disparities"] = [{**pair, "groups": list(pair["groups"])} for pair in result["disparities"]]
         return result
@@ -96,13 +96,13 @@ def mask_group(text: str, phrase: str, mask: str = "XYZ") -> str:
 
     Args:
         text: for instance a prompt and its continuation.
-        phrase: the group's name, "The man"; every occurrence at word boundaries is masked, in any case, but a word
-            that has a capital within the phrase needs it: of "The Black man" not "the black man", in which no word is
-            the axis's, so that a swapped text holds it too.
-        mask: what takes its place.
+        phrase: the group's name, such as "The man". Every occurrence at word boundaries is masked, in upper or lower
+            case. Only a capital inside the phrase must be there: "The Black man" does not mask "the black man", which
+            is no word of the axis and so is the same in a swapped text.
+        mask: the text to put in its place.
 
     Raises:
-        EquiLMError: if the name is empty, or not in the text: such a text would be scored unmasked.
+        EquiLMError: if the name is empty, or is not in the text, which would then be scored unmasked.
 
     Example:
         >>> mask_group("The man was known for his work. Many liked the man's jokes.", "The man")
@@ -139,26 +139,29 @@ def regard(
     """The regard of each group's texts.
 
     Args:
-        texts: by group, any number of texts; the numbers need not be equal.
+        texts: for each group its texts; the numbers of texts may differ.
         classifier: from `load_classifier`.
-        phrases: by group, the phrase to mask in its texts (`mask_group`). Masking makes sure that the score is about
-            what is said, not about whom; the paper scores unmasked texts.
-        paired: whether texts at the same place belong together in all groups, drawn with one seed for instance. They
-            are then compared pair by pair, which sees smaller differences.
-        bootstrap: number of draws behind the intervals and tests of disparities.
-        confidence: of the intervals.
-        seed: of the draws.
-        batch_size: texts scored at once.
-        progress: show a progress bar.
+        phrases: for each group the phrase to mask in its texts (see `mask_group`). Masking makes the score depend on
+            what is said, not on whom it is said about; the paper scores unmasked texts.
+        paired: whether texts at the same position belong together in all groups, for instance because they were drawn
+            with the same seed. They are then compared pair by pair, which detects smaller differences.
+        bootstrap: the number of draws for the intervals and tests of disparities.
+        confidence: the confidence level of the intervals, such as 0.95.
+        seed: the seed for the draws.
+        batch_size: the number of texts to score at once.
+        progress: whether to show a progress bar.
 
     Raises:
-        EquiLMError: for no group, a group without texts, an empty text, phrases of other groups than the texts, or
-            pairs of groups of unequal size.
+        EquiLMError: for no groups, a group without texts, an empty text, phrases for other groups than the texts, and
+            groups of different sizes that are to be compared in pairs.
     """
     _check_groups(texts)
     for group, group_texts in texts.items():
         if isinstance(group_texts, str):
-            raise EquiLMError(f"Expected a list of texts for the group {group!r}, got the text {group_texts!r}.")
+            raise EquiLMError(
+                f"Expected a list of texts for the group {group!r}, got the text {group_texts!r}. Put a single text "
+                "into a list."
+            )
         for position, text in enumerate(group_texts):
             if not text.strip():
                 raise EquiLMError(
@@ -172,7 +175,7 @@ def regard(
             )
         texts = {group: [mask_group(text, phrases[group]) for text in texts[group]] for group in texts}
     pooled = [text for group_texts in texts.values() for text in group_texts]
-    scores = classifier.scores(pooled, batch_size, progress)  # all at once: equal texts of two groups score the same
+    scores = classifier.scores(pooled, batch_size, progress)  # all together, so that equal texts get equal scores
     ends = np.cumsum([len(group_texts) for group_texts in texts.values()])
     return regard_from_scores(
         dict(zip(texts, np.split(scores, ends[:-1]), strict=True)),
@@ -197,26 +200,26 @@ def regard_from_scores(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> RegardResult:
-    """The regard of each group, from scores that are there already.
+    """The regard of each group, from scores that were computed before.
 
-    Without pairs the result depends on each group's scores, not on their order: groups of equal texts get equal numbers
-    to the last digit. The intervals of fractions are Wilson's, those of mean probabilities normal ones with a variance
-    that is never 0 (`equilm.metrics.disparity.mean_covariance`). All intervals and tests are about texts after the same
-    prompts, not about other prompts.
+    Unless ``paired``, the result does not depend on the order of a group's scores: groups with equal texts get equal
+    numbers to the last digit. Fractions have Wilson intervals. Mean probabilities have normal intervals whose variance
+    is never 0 (see `equilm.metrics.disparity.mean_covariance`). All intervals and tests are about more texts after the
+    same prompts, not about other prompts.
 
     Args:
-        scores: by group, what `RegardClassifier.scores` gave for its texts, shape ``(N, 4)``.
-        classifier: name of the classifier.
+        scores: for each group the scores of its texts from `RegardClassifier.scores`, shape ``(N, 4)``.
+        classifier: the name of the classifier.
         masked: whether the groups' names were masked.
         truncated: how many texts were cut, if known.
-        paired: whether rows at the same place belong together in all groups.
-        bootstrap: number of draws behind the intervals and tests of disparities.
-        confidence: of the intervals.
-        seed: of the draws.
+        paired: whether rows at the same position belong together in all groups.
+        bootstrap: the number of draws for the intervals and tests of disparities.
+        confidence: the confidence level of the intervals, such as 0.95.
+        seed: the seed for the draws.
 
     Raises:
-        EquiLMError: for no group, a group without texts, scores of another shape, pairs of groups of unequal size, or a
-            setting out of range.
+        EquiLMError: for no groups, a group without texts, scores of another shape, groups of different sizes that are
+            to be compared in pairs, and a setting out of range.
     """
     _check(scores, paired)
     check_bootstrap(bootstrap, confidence)
@@ -247,7 +250,7 @@ def regard_from_scores(
 
 
 def _fractions(labels: Scores, confidence: float) -> dict[str, Estimate]:
-    """By label, the fraction of one-hot rows ``(n, 4)``."""
+    """For each label, its fraction of the one-hot rows ``(n, 4)``."""
     found = {}
     for label, count in zip(LABELS, labels.sum(0), strict=True):
         interval = binomtest(int(count), len(labels)).proportion_ci(confidence, method="wilson")
@@ -256,7 +259,7 @@ def _fractions(labels: Scores, confidence: float) -> dict[str, Estimate]:
 
 
 def _mean(rows: Scores, confidence: float) -> dict[str, Estimate]:
-    """By label, the mean of probabilities ``(n, 4)``."""
+    """For each label, the mean of its probabilities ``(n, 4)``."""
     widths = norm.ppf((1 + confidence) / 2) * np.sqrt(np.diag(mean_covariance(rows)))
     return {
         label: Estimate(float(mean), float(max(0, mean - width)), float(min(1, mean + width)))
@@ -282,5 +285,6 @@ def _check(scores: Mapping[str, Scores], paired: bool) -> None:
             )
     if paired and len(sizes := {len(rows) for rows in scores.values()}) > 1:
         raise EquiLMError(
-            f"The groups have {', '.join(map(str, sorted(sizes)))} texts: pairs need as many in each. Leave paired out."
+            f"The groups have {', '.join(map(str, sorted(sizes)))} texts, but pairs need the same number in each "
+            "group. Leave paired out."
         )

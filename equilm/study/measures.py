@@ -1,4 +1,4 @@
-"""A study's measures besides regard: exact pairs, the gap of eq. 4, cost, and perplexity."""
+"""The measures of a study besides regard: exact pairs, the gap of eq. 4, time, and perplexity."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -18,7 +18,7 @@ from .texts import AxisModels
 
 
 def gap_records(study: Study, checks: Mapping[Cell, CellCheck]) -> list[GapRecord]:
-    """The mean and the largest gap of each axis and decoder, in nats per token."""
+    """The mean and the largest gap for each axis and decoder, in nats per token."""
     records = []
     for axis in study.axes:
         for decoder in study.decoders:
@@ -31,14 +31,14 @@ def gap_records(study: Study, checks: Mapping[Cell, CellCheck]) -> list[GapRecor
 def pair_records(
     study: Study, checks: Mapping[Cell, CellCheck], masked_scores: Callable[[Cell], NDArray[np.float64]]
 ) -> list[PairRecord]:
-    """How many texts of the later groups are, token by token, the swap of the first group's from the same draws.
+    """How many texts of the other groups are, token by token, the swap of the first group's text from the same draws.
 
-    Of the pairs in which only the name differs, it is checked that their masked scores are equal to the last digit.
+    For pairs in which only the name differs, it also checks that their masked scores are equal to the last digit.
 
     Args:
-        study: which axes and decoders.
-        checks: of all cells.
-        masked_scores: of a cell's masked texts, shape ``(samples, labels)``.
+        study: the axes and decoders.
+        checks: the checks of all cells.
+        masked_scores: returns the scores of a cell's masked texts, shape ``(samples, labels)``.
     """
     records = []
     for axis in study.axes:
@@ -59,7 +59,7 @@ def pair_records(
 
 
 def cost_records(study: Study, cells: Mapping[Cell, CellTexts]) -> list[CostRecord]:
-    """The time of each decoder: the median cell, so that what else the machine did meanwhile counts little."""
+    """The time of each decoder in the median cell, on which other work of the machine has little effect."""
     seconds, speeds = {}, {}
     for decoder in study.decoders:
         chosen = [texts for cell, texts in cells.items() if cell.decoder == decoder]
@@ -87,12 +87,13 @@ def perplexity_records(
     """Perplexity of the plain model, EquiLM and R-EquiLM of each axis (paper, table 9).
 
     Args:
-        study: which axes.
+        study: the axes.
         base: the plain model.
         tokenizer: its tokenizer.
         source: a text file, or the name of a Wikitext test set.
-        file: keeps the blocks; it may come from `equilm.metrics.perplexity.measure_perplexities` with the same models.
-        blocks: measure only the first so many; None: all.
+        file: where the blocks are saved; it may come from `equilm.metrics.perplexity.measure_perplexities` with the
+            same models.
+        blocks: the number of blocks to score, from the start; None for all.
     """
     models: dict[tuple[str, str | None], PreTrainedModel] = {("plain", None): base}  # by decoder and axis
     for name in study.axes:

@@ -1,4 +1,4 @@
-"""The study's page, one HTML file that holds all it shows, and its numbers as Markdown for a README or a card."""
+"""The study's page as a single HTML file, and its numbers as Markdown for a README or a model card."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from .summary import nats, p_value, summarize
 
 @dataclass(frozen=True)
 class Row:
-    """One decoder's line in the tables of an axis and task.
+    """One decoder's row in the tables of an axis and task.
 
     Args:
         decoder: its name for readers.
-        views: for each of `VIEWS` what was found.
+        views: the regard in each of `VIEWS`.
     """
 
     decoder: str
@@ -30,14 +30,14 @@ class Row:
 
 @dataclass(frozen=True)
 class TaskSection:
-    """What the page shows of one task.
+    """The part of the page about one task.
 
     Args:
         name: the task.
-        rows: for each decoder.
-        texts: texts behind each bar of the figure.
-        panels: what the figure shows.
-        title: of the figure.
+        rows: one row for each decoder.
+        texts: the number of texts in each bar of the figure.
+        panels: the fractions in the figure.
+        title: the title of the figure.
     """
 
     name: str
@@ -49,12 +49,12 @@ class TaskSection:
 
 @dataclass(frozen=True)
 class AxisSection:
-    """What the page shows of one axis.
+    """The part of the page about one axis.
 
     Args:
         name: the axis.
         groups: its groups.
-        tasks: for each task.
+        tasks: one part for each task.
     """
 
     name: str
@@ -82,7 +82,7 @@ class SampleSection:
     Args:
         task: the task.
         decoder: the decoder.
-        rows: for each context, for each group the words of its text.
+        rows: for each context and each group, the words of the text.
     """
 
     task: str
@@ -135,7 +135,7 @@ def signed(value: float) -> str:
 
 
 def equality(pair: PairRecord) -> str:
-    """What became of the masked scores of the pairs in which only the name differs."""
+    """Whether the masked scores are equal in pairs in which only the name differs, for readers."""
     if not pair.name_only:
         return "–"
     return "equal to the last digit" if pair.equal_scores else "differs"
@@ -163,7 +163,7 @@ def _axis(results: StudyResults, axis: str) -> AxisSection:
 
 
 def _figure(task: TaskSection) -> str:
-    """Drawn where a template asks for it: the Markdown has none."""
+    """The figure of a task. It is a filter because only the HTML page has figures."""
     return regard_bars(task.panels, task.title)
 
 
@@ -180,7 +180,7 @@ def _samples(results: StudyResults, axis: AxisSection) -> list[SampleSection]:
 
 
 def _marked(texts: Sequence[str]) -> list[list[Word]]:
-    """The words of each text, and whether they differ from the first text's (in the first: from the second's)."""
+    """The words of each text, and whether they differ from the first text; the first is compared with the second."""
     words = [text.split() for text in texts]
     marked = []
     for i, own in enumerate(words):

@@ -1,4 +1,4 @@
-"""What a study finds. `StudyResults` holds all of it, and is what ``results.json`` stores."""
+"""The results of a study. `StudyResults` contains all of them, and ``results.json`` stores it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,13 +13,13 @@ class StudyDescription(StudySettings):
     """The settings of a study and what it compares.
 
     Args:
-        model: what the model is called.
+        model: the name of the model.
         parameters: the number of its parameters.
-        dtype: of its weights.
-        samples: texts for each cell.
-        max_new_tokens: the length of a continuation in tokens.
-        top_k: sampling is from this many likeliest tokens.
-        seed: from which each cell's seed is made.
+        dtype: the type of its weights, such as "float32".
+        samples: the number of texts for each cell.
+        max_new_tokens: the maximum number of tokens in a continuation.
+        top_k: texts are sampled from this many most likely tokens.
+        seed: the seed from which the seeds of the cells are made.
         axes: the axes.
         tasks: the kinds of prompt.
         decoders: the ways to draw continuations, keys of `equilm.study.DECODERS`.
@@ -32,15 +32,15 @@ class StudyDescription(StudySettings):
 
 @dataclass(frozen=True)
 class RegardRecord:
-    """Regard of one axis, task and decoder, read in one way.
+    """Regard for one axis, task and decoder, in one view of the texts.
 
     Args:
         axis: the axis.
         task: the task.
         decoder: the decoder.
         view: a key of `equilm.study.scoring.VIEWS`.
-        by_group: each group's regard.
-        disparities: of every pair of groups, the largest first.
+        by_group: the regard of each group.
+        disparities: the disparity of each pair of groups, the largest first.
     """
 
     axis: str
@@ -53,16 +53,16 @@ class RegardRecord:
 
 @dataclass(frozen=True)
 class PairRecord:
-    """How many of a group's texts are, token by token, the swap of the first group's from the same draws.
+    """How many of a group's texts are, token by token, the swap of the first group's text from the same draws.
 
     Args:
         axis: the axis.
         decoder: the decoder.
         group: the group that is compared with the first one.
         pairs: the number of pairs.
-        swapped: how many are each other's swap.
-        name_only: in how many of these only the name differs.
-        equal_scores: whether the masked scores of these are equal to the last digit.
+        swapped: the number of pairs that are each other's swap.
+        name_only: the number of these pairs in which only the name differs.
+        equal_scores: whether the masked scores of these last pairs are equal to the last digit.
     """
 
     axis: str
@@ -81,10 +81,10 @@ class GapRecord:
     Args:
         axis: the axis.
         decoder: the decoder.
-        mean: the mean.
-        largest: the largest.
+        mean: the mean gap.
+        largest: the largest gap.
         count: the number of measured gaps.
-        of: what each gap belongs to, "tokens" or "texts".
+        of: whether they are gaps of "tokens" or of "texts".
     """
 
     axis: str
@@ -101,9 +101,9 @@ class CostRecord:
 
     Args:
         decoder: the decoder.
-        seconds_per_cell: seconds for one cell's texts.
-        tokens_per_second: new tokens per second.
-        times_plain: the seconds divided by the plain model's; None without a plain model.
+        seconds_per_cell: the time for the texts of one cell, in seconds.
+        tokens_per_second: the number of new tokens per second.
+        times_plain: the time divided by the plain model's time; None without a plain model.
     """
 
     decoder: str
@@ -117,13 +117,13 @@ class PerplexityRecord:
     """Perplexity of one model.
 
     Args:
-        model: what tables call it.
+        model: its name in tables.
         decoder: "plain", "equilm" or "r-equilm".
         axis: its axis; None for the plain model.
-        perplexity: for each token.
-        word_perplexity: for each word.
-        change_percent: against the plain model; None for the plain model.
-        standard_error: of the change; None for the plain model, and for a single block.
+        perplexity: its perplexity per token.
+        word_perplexity: its perplexity per word.
+        change_percent: the change from the plain model's perplexity, in percent; None for the plain model.
+        standard_error: the standard error of the change; None for the plain model and for a single block.
     """
 
     model: str
@@ -140,11 +140,11 @@ class PerplexityTable:
     """Perplexity of the plain and the fair models on one text.
 
     Args:
-        text: what the text is called.
+        text: the name of the text.
         blocks: the number of blocks.
-        block_size: tokens in a block.
+        block_size: the number of tokens in a block.
         tokens: the number of scored tokens.
-        models: the plain model first.
+        models: one row for each model, the plain model first.
     """
 
     text: str
@@ -155,7 +155,7 @@ class PerplexityTable:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "PerplexityTable":
-        """What `dataclasses.asdict` gave."""
+        """The inverse of `dataclasses.asdict`."""
         return cls(**{**stored, "models": tuple(PerplexityRecord(**row) for row in stored["models"])})
 
 
@@ -167,7 +167,7 @@ class SampleRecord:
         axis: the axis.
         task: the task.
         decoder: the decoder.
-        rows: for each context the text of each group.
+        rows: for each context, the text of each group.
     """
 
     axis: str
@@ -181,17 +181,17 @@ class StudyResults:
     """All numbers of a study.
 
     Args:
-        study: what was studied.
-        sampled_with: versions, machine and day of the sampling.
-        analyzed_with: the same of the analysis.
+        study: the settings of the study.
+        sampled_with: the versions, machine and date of the sampling.
+        analyzed_with: the versions, machine and date of the analysis.
         classifier: the name of the regard classifier.
-        truncated: how many texts it cut; None if it does not tell.
-        regard: for each axis, task, decoder and view.
-        pairs: for each axis, decoder and group but the first.
-        gaps: for each axis and decoder.
-        cost: for each decoder.
-        perplexity: None if it was not measured.
-        samples: for each axis, task and decoder.
+        truncated: how many texts the classifier cut; None if unknown.
+        regard: one record for each axis, task, decoder and view.
+        pairs: one record for each axis, decoder and group except the first.
+        gaps: one record for each axis and decoder.
+        cost: one record for each decoder.
+        perplexity: the perplexities; None if they were not measured.
+        samples: one record for each axis, task and decoder.
     """
 
     study: StudyDescription
@@ -207,5 +207,5 @@ class StudyResults:
     samples: Sequence[SampleRecord]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """As plain values, for JSON."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Putting the numbers of a study together, and the files they are written to."""
+"""Computing the results of a study, and writing them to files."""
 
 import csv
 import json
@@ -32,16 +32,16 @@ def collect(
     perplexity: PerplexityTable | None,
     folder: Path,
 ) -> StudyResults:
-    """Score the texts and put everything together.
+    """Score the texts and compute all results.
 
     Args:
-        study: what was studied.
+        study: the study.
         header: what all cells were made with.
-        cells: the texts.
-        checks: of the same cells.
+        cells: the texts of each cell.
+        checks: the checks of the same cells.
         classifier: scores regard.
         perplexity: from `equilm.study.measures.perplexity_records`; None if it was not measured.
-        folder: keeps the scores.
+        folder: where the scores are saved.
     """
     texts = {
         text
@@ -73,7 +73,7 @@ def collect(
 
 
 def write(results: StudyResults, folder: Path) -> None:
-    """Write ``results.json``, and its numbers as one table in ``results.csv``."""
+    """Write ``results.json``, and its numbers as a table in ``results.csv``."""
     stored = {"summary": summarize(results), **results.to_dict()}
     (folder / "results.json").write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", "utf-8")
     with (folder / "results.csv").open("w", encoding="utf-8", newline="") as file:
@@ -83,7 +83,7 @@ def write(results: StudyResults, folder: Path) -> None:
 
 
 def _samples(study: Study, cells: Mapping[Cell, CellTexts]) -> list[SampleRecord]:
-    """For each axis, task and decoder the first text of each context, all groups side by side."""
+    """For each axis, task and decoder, the first text of each context, with all groups side by side."""
     return [
         SampleRecord(
             axis,

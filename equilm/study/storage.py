@@ -1,4 +1,4 @@
-"""The files that a study keeps its texts in, one for each process, and what they were made with."""
+"""The files in which a study saves its texts, one for each process, and the settings they were made with."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,16 +10,16 @@ from .cells import Cell, CellTexts
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What all cells of an output folder share.
+    """The settings that all cells of an output folder share.
 
     Args:
-        model: what the model is called.
+        model: the name of the model.
         parameters: the number of its parameters.
-        dtype: of its weights, such as "float32".
-        samples: texts for each cell.
-        max_new_tokens: the length of a continuation in tokens.
-        top_k: sampling is from this many likeliest tokens.
-        seed: from which each cell's seed is made.
+        dtype: the type of its weights, such as "float32".
+        samples: the number of texts for each cell.
+        max_new_tokens: the maximum number of tokens in a continuation.
+        top_k: texts are sampled from this many most likely tokens.
+        seed: the seed from which the seeds of the cells are made.
     """
 
     model: str
@@ -36,8 +36,8 @@ class StudyHeader:
     """What the cells in a folder were made with.
 
     Args:
-        settings: what they share.
-        made_with: versions, machine and day.
+        settings: the settings that they share.
+        made_with: the versions, machine and date.
     """
 
     settings: StudySettings
@@ -45,7 +45,7 @@ class StudyHeader:
 
 
 def cell_file(folder: Path, process: int, settings: StudySettings, made_with: dict[str, str]) -> RecordFile:
-    """Where this process, by its number, keeps the cells it has sampled."""
+    """The file in which the process of this number saves the cells that it samples."""
     return RecordFile(folder / f"cells-{process}.jsonl", asdict(settings), made_with)
 
 
@@ -60,12 +60,14 @@ def read_header(folder: Path) -> StudyHeader:
             try:
                 return StudyHeader(StudySettings(**header.settings), header.made_with)
             except TypeError as error:
-                raise EquiLMError(f"{path} holds no texts of a study ({error}). Name another output folder.") from error
-    raise EquiLMError(f"There are no texts of a study in {folder}. Run it first, or name its output folder.")
+                raise EquiLMError(
+                    f"{path} does not contain texts of a study ({error}). Name another output folder."
+                ) from error
+    raise EquiLMError(f"There are no texts of a study in {folder}. Run the study first, or name its output folder.")
 
 
 def read_cells(folder: Path, settings: StudySettings) -> dict[Cell, CellTexts]:
-    """The cells that any process has finished.
+    """The cells that are finished, by all processes.
 
     Raises:
         EquiLMError: for cells that were sampled with other settings.

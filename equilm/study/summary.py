@@ -1,6 +1,6 @@
-"""What a study found, in plain words: sentences made from its numbers, whichever way they came out.
+"""The findings of a study in plain words: sentences made from its numbers, however they turn out.
 
-Axes and tasks stand apart in them: an average over all would mostly tell of the one that differs most.
+They tell axes and tasks apart, since an average over all would mostly reflect the one that differs most.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,12 +11,12 @@ from .records import RegardRecord, StudyResults
 # Differences of log-probabilities below this, in nats per token, are rounding in single precision.
 ROUNDING = 1e-4
 
-# A p-value below this counts as a difference that is seen.
+# A difference counts as seen if its p-value is below this.
 LEVEL = 0.05
 
 
 def summarize(results: StudyResults) -> dict[str, list[str]]:
-    """For the top of the page: sentences about each decoder, by its name for readers."""
+    """The sentences about each decoder at the top of the page, by its name for readers."""
     steps = (_disparity, _against_plain, _own_bias, _negative, _pairs, _gap, _perplexity, _time)
     return {
         DECODERS[decoder]: [sentence for step in steps for sentence in step(results, decoder)]
@@ -44,7 +44,7 @@ def p_value(value: float) -> str:
 
 
 def _seen(found: list[RegardRecord]) -> list[str]:
-    """The combinations of axis and task in which the groups differ, the ones furthest apart first."""
+    """The combinations of axis and task in which a difference is seen, the largest first."""
     largest = sorted(found, key=lambda record: -record.disparities[0].fractions.value)
     tested = [(record, record.disparities[0].fractions) for record in largest]
     return [f"{_named(r)} ({e.value:.3f}, {p_value(e.p_value)})" for r, e in tested if e.p_value < LEVEL]
@@ -99,21 +99,21 @@ def _pairs(results: StudyResults, decoder: str) -> Iterator[str]:
     counts = listed(f"{pair.swapped} of {pair.pairs} ({pair.group})" for pair in found)
     drawn = f"From the same draws, {counts} texts are the first group's, swapped token for token"
     if decoder not in PAIRED:
-        yield f"{drawn}; it promises none."
+        yield f"{drawn}; this decoder does not promise any."
         return
     kept = all(pair.swapped == pair.pairs for pair in found)
     yield f"{drawn}, {'as promised' if kept else 'although all of them should be'}."
     if names := sum(pair.name_only for pair in found):
         equal = "equal to the last digit" if all(p.equal_scores for p in found) else "not equal, although it should be"
-        yield f"In {names} of these only the name differs, and masked their regard is {equal}."
+        yield f"In {names} of these only the name differs, and with names masked their regard is {equal}."
 
 
 def _gap(results: StudyResults, decoder: str) -> Iterator[str]:
     found = [gap for gap in results.gaps if gap.decoder == decoder]
     largest = max(gap.largest for gap in found)
     means = listed(f"{nats(gap.mean)} ({gap.axis})" for gap in found)
-    size = "which is rounding" if largest <= ROUNDING else f"and by {means} on average"
-    yield f"Equation 4 is missed by {nats(largest)} nats per token at most, {size}."
+    size = "which is rounding" if largest <= ROUNDING else f"and {means} on average"
+    yield f"The gap of equation 4 is at most {nats(largest)} nats per token, {size}."
 
 
 def nats(value: float) -> str:

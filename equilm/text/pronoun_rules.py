@@ -29,7 +29,8 @@ _NEVER = _words("""
     tomorrow tonight twice maybe perhaps ahead back-and-forth abroad upstairs downstairs everywhere anywhere somewhere
     otherwise afterwards afterward thereafter altogether indeed please just well thanks thx
     said says told asked went came became began knew gave took wrote seemed sat stood felt thinks knows wants goes comes
-    gets makes gives takes seems looks sounds tells asks
+    gets makes gives takes seems looks sounds tells asks let lets brought kept heard sent sold taught caught bought wore
+    drove ate drank threw chose rode flew forgot
 """)
 
 # Words that modify a noun phrase or end one: *her more famous sister*, *loved her more.* The word after them decides.
@@ -150,7 +151,7 @@ _PERSON_HEADS = _words("""
 """)
 _PREPOSITIONS = _words("of in on at by for from with without about against to into onto upon behind under over through")
 
-_NEXT = re.compile(r"\s*[*_]*(?P<mark>[^\w\s])?[*_]*(?P<word>[^\W_]+(?:[-'’][^\W_]+)*)?")
+_NEXT = re.compile(r"[*_]*\s*[*_]*(?P<mark>[^\w\s])?[*_]*(?P<word>[^\W_]+(?:[-'’][^\W_]+)*)?")
 _LAST = re.compile(r"([^\W_]+(?:[-'’][^\W_]+)*)\W*$")
 _ALTERNATIVE = re.compile(r"\s*(?:/|,?\s*(?:and/)?or\s)\s*her\b", re.IGNORECASE)  # his or her, him/her
 _OPENING = "\"“‘'`<[$£€#"

@@ -65,7 +65,7 @@ def cover_axes(
     unmarked_lower: bool = False,
     max_piece_share: float | None = MAX_PIECE_SHARE,
 ) -> tuple[Coverage, ...]:
-    """Which surface forms of the axes' lists and general words a tokenizer can carry, and why not the others.
+    """Which surface forms of the axes' lists and general words a tokenizer has as single tokens, and why not others.
 
     Unlike `VocabularyAction.from_axes` it also answers for an axis of which nothing can be swapped.
 

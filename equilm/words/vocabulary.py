@@ -130,7 +130,7 @@ def _name(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def coverage_table(coverage: Sequence[Coverage]) -> str:
-    """A plain-text table of which words a tokenizer can carry, and why it cannot carry others.
+    """A plain-text table of the words that a tokenizer has as single tokens, and why it does not have others.
 
     Args:
         coverage: the rows of `cover_axes` or of an action.

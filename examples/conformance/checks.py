@@ -13,6 +13,7 @@ from definition import CACHE, average, cache_argument, cyclic_table, forward_log
 from tiny_configs import BOS, PAD, VOCAB, tiny_config
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers.cache_utils import Cache
 
 from equilm import EquiLMError, EquiLMForCausalLM, EquiLMForSeq2SeqLM
 
@@ -138,8 +139,9 @@ def comparisons(base: Any, model: Any, by_length: dict[int, dict[str, Tensor]]) 
 
         def stepped(texts: dict[str, Tensor] = texts) -> float:
             name = cache_argument(base)
-            if name is None:
-                return 0.0
+            with torch.no_grad():
+                if name is None or not isinstance(base(**texts, use_cache=True).get(name), Cache):
+                    return 0.0  # a state of another kind cannot be forked, so that there is no cache to continue
             expected = average(table, lambda row: stepped_logits(base, texts, 3, row, name))
             return gap(kept(stepped_logits(model, texts, 3, None, CACHE), texts), kept(expected, texts))
 

@@ -27,7 +27,9 @@ def cyclic_table(vocab_size: int, cycle: list[int]) -> Tensor:
 
 def average(table: Tensor, logits_of: Callable[[Tensor], Tensor]) -> Tensor:
     """The mean over g of ``logits_of(g)[..., g·v]``, where ``logits_of`` gets the row of the table for g."""
-    return torch.stack([logits_of(row)[..., row] for row in table]).mean(0)
+    found = [(logits_of(row), row) for row in table]
+    # A head may leave out the padding at the end of the vocabulary.
+    return torch.stack([logits[..., row[: logits.shape[-1]]] for logits, row in found]).mean(0)
 
 
 def forward_logits(model: PreTrainedModel, texts: dict[str, Tensor], row: Tensor | None = None) -> Tensor:
@@ -52,8 +54,9 @@ def generated_logits(model: PreTrainedModel, texts: dict[str, Tensor], path: Ten
     """What a model's own ``generate`` reads along a path, text and path permuted by ``row``: ``(B, T, V)``."""
     start = 1 if model.config.is_encoder_decoder else texts["input_ids"].shape[1]
     forced = LogitsProcessorList([Forced(row[path], start)])
-    permuted = {k: row[v] if k.endswith("input_ids") else v for k, v in texts.items()}
-    output: Any = model.generate(
+    permuted: dict[str, Any] = {k: row[v] if k.endswith("input_ids") else v for k, v in texts.items()}
+    generate: Any = model.generate
+    output = generate(
         **permuted,
         max_new_tokens=path.shape[1],
         do_sample=False,
@@ -74,7 +77,9 @@ def cache_argument(model: PreTrainedModel) -> str | None:
 def stepped_logits(model: Any, texts: dict[str, Tensor], steps: int, row: Tensor | None, cache: str) -> Tensor:
     """The logits of a prefill and ``steps`` single tokens with its cache, side by side: ``(B, T, V)``."""
     name = "decoder_input_ids" if "decoder_input_ids" in texts else "input_ids"
-    permuted = {k: row[v] if row is not None and k.endswith("input_ids") else v for k, v in texts.items()}
+    permuted: dict[str, Any] = {
+        k: row[v] if row is not None and k.endswith("input_ids") else v for k, v in texts.items()
+    }
     length = permuted[name].shape[1]
 
     def part(first: int, last: int) -> dict[str, Tensor]:

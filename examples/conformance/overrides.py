@@ -42,8 +42,8 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "dots3_note_text": _DOTS3,
     "dots3_note": {
         "text_config": _DOTS3,
-        "vision_config": {"adapter_in_dim": 32, "adapter_input_size": 32},
-        "audio_config": {"adapter_in_dim": 32, "adapter_input_size": 32},
+        "vision_config": {"adapter_in_dim": 32, "adapter_input_size": 32, "adapter_out_dim": 32},
+        "audio_config": {"adapter_in_dim": 32, "adapter_input_size": 32, "adapter_out_dim": 32},
     },
     "gemma3n_text": _GEMMA3N,
     "gemma3n": {"text_config": _GEMMA3N},
@@ -61,12 +61,19 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "hrm_text": {"num_hidden_layers": 16},
     "hunyuan_v1_dense": {"head_dim": 8},
     "hunyuan_v1_moe": {"head_dim": 8},
-    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False},
+    # Fewer logits than token ids, as the released one has: no logits for the padding of the vocabulary.
+    "inkling2_loop_text": {"unpadded_vocab_size": 60},
+    "inkling2_text": {"unpadded_vocab_size": 60},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "mamba2": {"num_heads": 8, "head_dim": 8},
     "ministral": {"head_dim": 8},
     "ministral3": {
         "rope_parameters": {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 16, "mscale_all_dim": 1.0}
+    },
+    "nemo_speechlm": {
+        "audio_config": {"diarization_config": {"head_config": {"audio_hidden_size": 32}}},
+        "word_timestamp_config": {"blank_token_id": 60},
     },
     "nemotron": {"num_key_value_heads": 2},
     "qwen3_asr": {"audio_config": {"downsample_hidden_size": 8}},

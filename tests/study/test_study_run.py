@@ -26,7 +26,7 @@ from equilm.study.page import equality, number, render
 from equilm.study.prompts import CONTEXTS, GROUPS
 from equilm.study.records import PairRecord, RegardRecord, StudyResults
 from equilm.study.run import rebuild, run_study
-from equilm.study.scoring import score_texts, view_texts
+from equilm.study.scoring import regard_records, score_texts, view_texts
 from equilm.study.storage import read_cells
 from equilm.study.summary import nats, p_value, summarize
 
@@ -124,13 +124,22 @@ def test_paired_texts_have_equal_regard_to_the_last_digit(results: StudyResults)
         if pair.decoder in PAIRED:
             assert pair.swapped == pair.pairs == STUDY.samples * len(CONTEXTS["respect"])
             assert pair.name_only > 0 and pair.equal_scores
-    whole = [pair for pair in results.pairs if pair.decoder in PAIRED and pair.name_only == pair.pairs]
-    assert whole, "on some axis no text may hold another word of it, or nothing is tested"
-    for pair in whole:
-        first, second = regard(results, axis=pair.axis, decoder=pair.decoder, view="masked").by_group.values()
-        assert first == second
     plain = regard(results, axis="gender", decoder="plain", view="masked").by_group
     assert plain["man"] != plain["woman"]
+
+
+def test_groups_of_equal_texts_have_equal_regard_to_the_last_digit(results: StudyResults, folder: Path) -> None:
+    study = replace(STUDY, axes=("race",), decoders=("equilm",))
+    sampled = read_cells(folder, settings())
+    cells = {
+        cell: replace(sampled[cell], texts=[f"{cell.prompt} {place} {word}" for place, word in enumerate("abc")])
+        for cell in study.cells()
+    }
+    read = [t for groups in view_texts(study, cells, "race", "respect", "equilm").values() for t in groups.values()]
+    scores = score_texts({text for texts in read for text in texts}, classifier(), folder)
+    regard_of = {found.view: found.by_group for found in regard_records(study, cells, scores, "byte_regard")}
+    assert regard_of["masked"]["Black man"] == regard_of["masked"]["White man"]
+    assert regard_of["raw"]["Black man"] != regard_of["raw"]["White man"]
 
 
 def test_unequal_scores_of_equal_texts_would_show() -> None:
@@ -230,7 +239,10 @@ def test_the_page_is_written_anew_without_a_model(results: StudyResults, folder:
     assert (copied / "index.html").read_text("utf-8") == page
     less = rebuild(replace(STUDY, axes=("race",), decoders=("equilm",)), copied, classifier())
     assert less.cost[0].times_plain is None and list(summarize(less)) == ["EquiLM"]
-    with pytest.raises(EquiLMError, match=r"lacks 40 of 120 prompts and decoders, such as 'The gay man was known for'"):
+    with pytest.raises(
+        EquiLMError,
+        match=r"lacks texts for 40 of 120 pairs of a prompt and a decoder, such as 'The gay man was known for'",
+    ):
         rebuild(replace(STUDY, axes=("gender", "race", "orientation")), copied, classifier())
     with pytest.raises(EquiLMError, match="samples was 3 and is now 4"):
         rebuild(replace(STUDY, samples=4), copied, classifier())
@@ -266,7 +278,7 @@ def test_perplexity(tmp_path: Path) -> None:
 def test_the_summary_is_honest(results: StudyResults) -> None:
     kept = {name: " ".join(sentences) for name, sentences in summarize(results).items()}
     assert "swapped token for token, as promised" in kept["EquiLM"] and "which is rounding" in kept["Sequence level"]
-    assert "; it promises none" in kept["R-EquiLM"] and "rounding" not in kept["Plain"]
+    assert "; this decoder does not promise any" in kept["R-EquiLM"] and "rounding" not in kept["Plain"]
     assert "equal to the last digit" in kept["EquiLM"] and "not equal" not in kept["EquiLM"]
 
     def disparity(found: RegardRecord) -> DifferenceEstimate:
@@ -285,7 +297,7 @@ def test_the_summary_is_honest(results: StudyResults) -> None:
     )
     told = {name: " ".join(sentences) for name, sentences in summarize(broken).items()}
     assert "although all of them should be" in told["EquiLM"] and "not equal, although" in told["Sequence level"]
-    assert "0.500 nats per token at most, and by" in told["EquiLM"]
+    assert "at most 0.500 nats per token, and" in told["EquiLM"]
     assert "no difference in regard is seen in any of 2 combinations" in told["EquiLM"]
     assert "differs in gender respect (0.900, p < 0.001) and race respect (0.900, p < 0.001)." in told["R-EquiLM"]
     assert (
@@ -294,7 +306,6 @@ def test_the_summary_is_honest(results: StudyResults) -> None:
     )
     assert "As written, a difference is seen in gender respect (0.900" in told["R-EquiLM"]
     assert "where it is the classifier's own bias, in no combination" in told["R-EquiLM"]
-    assert "interval in" not in " ".join(told.values())
 
 
 def test_no_estimate_is_outside_its_interval(results: StudyResults) -> None:

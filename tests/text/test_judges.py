@@ -113,4 +113,4 @@ def test_refusals(value: Any) -> None:
 
 def test_a_model_alone_is_refused() -> None:
     with pytest.raises(EquiLMError, match=r"got GPT2LMHeadModel.*CausalJudge\(model, tokenizer\)"):
-        TextAction("gender", pronouns=_model()[0])  # type: ignore[arg-type]
+        TextAction("gender", pronouns=_model()[0])

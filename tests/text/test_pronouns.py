@@ -1,5 +1,7 @@
 """Pronouns: the action is exact whatever judges them, each class is an involution, and English comes out right."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,7 +97,7 @@ def test_a_prompt_is_judged_alone_and_a_continuation_with_its_prompt() -> None:
     action = TextAction(FAMILY, pronouns=judge)
     assert action.act_on_continuation("She and his", " wife, his love", 1) == " husband, her love"
     assert action.act("She and his", 1) == "He and her"
-    assert seen == [("he and ", ""), ("he and her husband, ", " love")]
+    assert seen == [("He and ", ""), ("He and her husband, ", " love")]
 
 
 def test_the_window_is_bounded_and_each_is_judged_once() -> None:
@@ -174,7 +176,7 @@ def test_modifiers_move_only_before_their_words() -> None:
         "a black woman, black people, Black, BLACK PEOPLE"
     )
     assert action.act("white, people; white mankind; white", 1) == "white, people; white mankind; white"
-    with pytest.raises(EquiLMError, match="'old' and 'old man' can overlap"):
+    with pytest.raises(EquiLMError, match="'old man' and 'old' can overlap"):
         TextAction(DemographicAxis("a", [("old man", "queer")], modifiers=[("black", "white")], before=["old"]))
 
 
@@ -185,7 +187,8 @@ def test_the_sequence_level_swaps_pronouns() -> None:
         sent.extend(prompts)
         return [" her coat, and his wife saw him." for _ in prompts]
 
-    for pronouns, back in (("rules", " his coat, and her husband saw her."), (hashing("x"), None)):
+    cases: list[tuple[Any, str | None]] = [("rules", " his coat, and her husband saw her."), (hashing("x"), None)]
+    for pronouns, back in cases:
         symmetrizer = TextSymmetrizer(FAMILY, seed=0, pronouns=pronouns)
         fair = symmetrizer.wrap(generate)
         answers, elements = fair(["The woman took"] * 20, return_elements=True)

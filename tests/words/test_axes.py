@@ -1,5 +1,6 @@
 """Demographic axes: the built-in lists, files written by hand, and every refusal with the value it names."""
 
+import itertools
 import json
 import re
 from importlib.resources import files
@@ -293,3 +294,15 @@ def test_load_axes_takes_one_or_several(tmp_path: Path) -> None:
 def test_load_axes_refuses(axes: Any, message: str) -> None:
     with pytest.raises(EquiLMError, match=message):
         load_axes(axes)
+
+
+_SUBJECTS = {name: name.split("-")[0].rstrip("34") for name in BUILT_IN_AXES}
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(BUILT_IN_AXES, 2)))
+def test_built_in_axes_combine_unless_they_are_about_one_subject(first: str, second: str) -> None:
+    if _SUBJECTS[first] == _SUBJECTS[second]:
+        with pytest.raises(EquiLMError, match="stands in the axes"):
+            load_axes([first, second])
+    else:
+        assert len(load_axes([first, second])) == 2
