@@ -23,12 +23,12 @@ def run(arguments: argparse.Namespace) -> None:
         import uvicorn
 
         from ..serve.app import create_app
-        from ..serve.report import report
+        from ..serve.overview import overview
     except ModuleNotFoundError as error:
         raise EquiLMError(f"equilm serve needs {error.name}. Run: pip install 'equilm[serve]'") from error
 
     config = configuration(arguments)
-    print(report(config), file=sys.stdout if arguments.report else sys.stderr, flush=True)
+    print(overview(config), file=sys.stdout if arguments.report else sys.stderr, flush=True)
     if arguments.report:
         return
     app = create_app(config)

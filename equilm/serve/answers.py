@@ -5,8 +5,8 @@ from typing import Any
 
 from ..text.action import TextAction
 from ..text.streaming import StreamingTextAction
-from .errors import GatewayError, upstream_failed
 from .json_text import StreamingJsonAction
+from .refusals import GatewayError, upstream_failed
 
 # The texts of a chat message; of them only the content may be JSON.
 TEXTS = ("content", "refusal", "reasoning_content", "reasoning")

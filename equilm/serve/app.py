@@ -16,12 +16,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from .config import GatewayConfig
+from .counters import Metrics
 from .embeddings import embed
-from .errors import GatewayError, upstream_failed
 from .events import dumps, write_event
-from .generation import StreamedAnswer, run_whole
-from .metrics import Metrics
+from .fan_out import StreamedAnswer, run_whole
 from .plan import Axes, Plan, check_headers, parse, plan_chat, plan_completion
+from .refusals import GatewayError, upstream_failed
 from .requests import Body
 from .upstream import UpstreamClient
 

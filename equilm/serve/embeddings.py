@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..text.action import TextAction
 from .answers import add_usage, malformed
-from .errors import invalid, refused
+from .refusals import invalid, refused
 from .requests import Body
 from .upstream import UpstreamClient
 

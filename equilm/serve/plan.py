@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Any
 
@@ -14,7 +14,7 @@ from .answers import Undo, chat_answer, completion_answer
 from .chunks import ChatStream, ChoiceStream, CompletionStream
 from .config import GatewayConfig, header_axes
 from .draws import Row, Seeds, draw
-from .errors import GatewayError, invalid, refused
+from .refusals import GatewayError, invalid, refused
 from .requests import Acted, Body, chat_fields, completion_fields, text_continued, wants_json
 
 HEADERS = ("x-equilm-axes", "x-equilm-seed", "x-equilm-return-elements")
@@ -143,6 +143,7 @@ def plan_chat(body: Body, headers: Mapping[str, str], axes: Axes, config: Gatewa
         GatewayError: for what is no request, or would be unfair.
     """
 
+    @cache
     def request(element: int) -> Body:
         return chat_fields(body, Acted(action, element))
 
@@ -171,9 +172,10 @@ def plan_completion(body: Body, headers: Mapping[str, str], axes: Axes, config: 
         body = {name: value for name, value in body.items() if name != "best_of"}
 
     def request_for(prompt: str) -> Callable[[int], Body]:
-        return lambda element: completion_fields({**body, "prompt": prompt}, Acted(action, element))
+        return cache(lambda element: completion_fields({**body, "prompt": prompt}, Acted(action, element)))
 
-    rows = _draw_rows(action, [request_for(prompt) for prompt in prompts for _ in range(n)], body, headers)
+    requests = [request for request in map(request_for, prompts) for _ in range(n)]
+    rows = _draw_rows(action, requests, body, headers)
     undo = [Undo(action, row.element, row.sent["prompt"]) for row in rows]
     echoes = [prompt if body.get("echo") else "" for prompt in prompts for _ in range(n)]
     return _plan("/completions", body, headers, action, rows, undo, echoes)
@@ -197,7 +199,7 @@ def _plan(
             "stream": True,
             **({"stream_options": {"include_usage": True}} if options.get("include_usage") else {}),
         }
-        rows = [row._replace(sent={**row.sent, **added}) for row in rows]
+        rows = [Row(row.element, {**row.sent, **added}) for row in rows]
     model = body.get("model")
     if not isinstance(model, str):
         raise invalid("model", "model is missing: expected the name of a model.")

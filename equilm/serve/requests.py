@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..text.action import TextAction
-from .errors import invalid, refused
 from .json_text import act_on_json, is_json_structure
+from .refusals import invalid, refused
 from .schemas import map_schema
 
 Body = dict[str, Any]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from .errors import refused
+from .refusals import refused
 
 Change = Callable[[str], str]
 IsFixed = Callable[[str], bool]

@@ -11,13 +11,14 @@ import httpx
 
 from .answers import Undo, malformed
 from .config import GatewayConfig, Upstream
-from .errors import GatewayError, upstream_failed
 from .events import dumps, read_events
+from .refusals import GatewayError, upstream_failed
 
 _PASSED_ON = (
     *("authorization", "api-key", "x-api-key", "openai-organization", "openai-project"),
     *("x-request-id", "traceparent", "tracestate"),
 )
+_KEPT_S = 3  # seconds that an idle connection is kept: many servers close theirs after 5
 _PASSED_BACK = ("retry-after", "retry-after-ms", "x-request-id")
 
 
@@ -32,7 +33,9 @@ class UpstreamClient:
         self._config = config
         self._largest = int(config.max_answer_mb * 1e6)
         timeout = httpx.Timeout(config.stall_timeout, connect=config.connect_timeout, pool=None)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=config.max_generations)
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=config.max_generations, keepalive_expiry=_KEPT_S
+        )
         # The environment's settings are left out: a .netrc would replace the client's key.
         self._client = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False, proxy=config.proxy)
 
@@ -102,10 +105,13 @@ class UpstreamClient:
         sent |= {"accept-encoding": "identity", "content-type": "application/json"}
         content = None if body is None else dumps(body)
         try:
-            async with self._client.stream(method, upstream.url + path, headers=sent, content=content) as response:
+            response = await self._send(method, upstream.url + path, sent, content)
+            try:
                 if response.status_code != 200:
                     raise await self._status_error(response, upstream, undo)
                 yield response
+            finally:
+                await response.aclose()
         except httpx.ConnectTimeout as error:
             raise upstream_failed(
                 "upstream_unreachable", _about(upstream, "could not be reached in time"), 504
@@ -118,6 +124,17 @@ class UpstreamClient:
             raise upstream_failed("upstream_broken", _about(upstream, "broke off its answer")) from error
         except ValueError as error:
             raise malformed("a stream with a broken event") from error
+
+    async def _send(self, method: str, url: str, headers: dict[str, str], content: bytes | None) -> httpx.Response:
+        """The response once its head is there. A server may close a connection that was idle just as it is used again.
+
+        So what breaks before an answer has begun is sent once more. Nothing was drawn anew, so the law is the same.
+        """
+        request = self._client.build_request(method, url, headers=headers, content=content)
+        try:
+            return await self._client.send(request, stream=True)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            return await self._client.send(request, stream=True)
 
     async def _json(self, response: httpx.Response, upstream: Upstream) -> Any:
         content = await self._read(response)

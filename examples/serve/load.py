@@ -124,7 +124,7 @@ async def measure(server: str, gateway: str, pid: int, requests: int, streams: i
             async with at_once:
                 await ask(client, gateway)
 
-        for number in range(10):
+        for number in range(10 if requests else 0):
             await asyncio.gather(*(one() for _ in range(requests // 10)))
             memory.append(resident_mb(pid))
             print(f"| memory after {(number + 1) * requests // 10} requests | {memory[-1]:.1f} MB |", flush=True)
@@ -160,7 +160,7 @@ def _wait_for(url: str) -> None:
 def main() -> None:
     """Start both servers, measure, stop them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=20_000, help="over how many memory is watched")
+    parser.add_argument("--requests", type=int, default=20_000, help="over how many memory is watched; 0 for none")
     parser.add_argument("--streams", type=int, default=200, help="how many at once")
     parser.add_argument("--rounds", type=int, default=300, help="requests that are timed, each way")
     arguments = parser.parse_args()

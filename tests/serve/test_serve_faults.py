@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -133,3 +134,29 @@ def test_a_client_that_does_not_read_slows_the_upstream_and_is_cut_off() -> None
             assert toy.sent < 2000
             # Long after its time, when what the client has not read cannot be sent, the request is given up.
             wait_until(lambda: toy.open_streams == 0 and gateway.tasks() < tasks, "the request has ended")
+
+
+def test_a_connection_that_the_upstream_has_closed_is_not_an_error() -> None:
+    """The first request on each connection is answered; the second finds the connection closed, without an answer."""
+    answer = json.dumps({"choices": [{"index": 0, "message": {"content": "He"}, "finish_reason": "stop"}]}).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(answer)}\r\n\r\n".encode()
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(65536)
+            connection.sendall(head + answer)
+            connection.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            for _ in range(3):
+                threading.Thread(target=serve, args=[listening.accept()[0]], daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        config = GatewayConfig((Upstream(f"http://127.0.0.1:{listening.getsockname()[1]}"),), ("gender",))
+        with Served(create_app(config)).running() as gateway:
+            for _ in range(3):
+                response = httpx.post(f"{gateway.url}/v1/chat/completions", json=chat(), timeout=30)
+                assert response.status_code == 200
+                assert response.json()["choices"][0]["message"]["content"] in ("He", "She")

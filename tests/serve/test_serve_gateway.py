@@ -10,6 +10,7 @@ import httpx
 import pytest
 from toy_upstream import ToyUpstream
 
+from equilm.serve import Upstream
 from equilm.text.action import TextAction
 
 GENDER = TextAction("gender")
@@ -251,15 +252,26 @@ def test_stalls(gateways: Make, toy: ToyUpstream) -> None:
     toy.fault, toy.reply = "stalls", "The woman took her coat"
     assert events(post(url, chat("x", stream=True)))[-1]["error"]["code"] == "upstream_stalled"
     url = gateways(total_timeout=0.3)
-    assert post(url, chat("x", stream=True)).text.rstrip().splitlines()[-1].startswith('data: {"error"')
+    response = post(url, chat("x", stream=True), **{"X-Equilm-Return-Elements": "true"})
+    assert events(response)[-1]["error"]["code"] == "timeout"
+    # What had come is given, the half word that was held back too.
+    assert streamed_text(response) == GENDER.act("The wo", int(response.headers["x-equilm-elements"]))
     toy.fault = "stall"
     assert post(url, chat("x")).status_code == 504
     _settled(toy, url)
 
 
-def test_a_server_that_is_not_there(gateways: Make) -> None:
-    from equilm.serve import Upstream
+def test_models_are_asked_for_where_they_are(gateways: Make, toy: ToyUpstream, toy_server: tuple[Any, str]) -> None:
+    nowhere, known = Upstream("http://127.0.0.1:9", ("other",)), Upstream(toy_server[1], ("toy",))
+    url = gateways(upstreams=[nowhere, known])
+    for stream in (False, True):
+        assert post(url, chat("x", stream=stream)).status_code == 200
+        assert post(url, {**chat("x", stream=stream), "model": "other"}).status_code == 502
+        response = post(url, {**chat("x", stream=stream), "model": "third"})
+        assert response.status_code == 404 and response.json()["error"]["code"] == "model_not_found"
 
+
+def test_a_server_that_is_not_there(gateways: Make) -> None:
     url = gateways(upstreams=[Upstream("http://127.0.0.1:9")])
     for stream in (False, True):
         response = post(url, chat("x", stream=stream))
@@ -304,8 +316,6 @@ def test_limits(gateways: Make, toy: ToyUpstream) -> None:
 def test_keys_are_passed_on_and_text_stays_out_of_the_log(
     gateways: Make, toy: ToyUpstream, url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from equilm.serve import Upstream
-
     caplog.set_level("DEBUG", "equilm.serve")
     assert post(url, chat("The woman"), Authorization="Bearer sk-secret").status_code == 200
     assert toy.headers[-1]["authorization"] == "Bearer sk-secret"

@@ -5,7 +5,7 @@ from .config import GatewayConfig
 from .plan import Axes
 
 
-def report(config: GatewayConfig) -> str:
+def overview(config: GatewayConfig) -> str:
     """Axes, upstream servers and limits of a gateway.
 
     Args:

@@ -10,10 +10,10 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from .answers import add_usage, malformed
 from .chunks import ChoiceStream, Chunk
-from .errors import GatewayError, upstream_failed
+from .counters import Metrics
 from .events import DONE, write_event
-from .metrics import Metrics
 from .plan import Plan
+from .refusals import GatewayError, upstream_failed
 from .upstream import UpstreamClient, error_of
 
 # Chunks that wait for the client: more are not read from upstream before these are gone.
