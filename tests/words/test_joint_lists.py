@@ -148,7 +148,9 @@ class TestEachGroup:
         self, case: str, dtype: torch.dtype, tokenizer: PreTrainedTokenizerBase, base: PreTrainedModel
     ) -> None:
         weights = base.state_dict()
-        copy = LlamaForCausalLM(base.config).to(dtype).eval()
+        config: Any = base.config
+        copy: Any = LlamaForCausalLM(config)
+        copy.to(dtype).eval()
         copy.load_state_dict(weights)
         model = EquiLMForCausalLM.from_base(copy, tokenizer, axes=CASES[case][0])
         ids = random_ids(tokenizer, seed=int(torch.seed() % 2**31))
@@ -177,7 +179,7 @@ class TestEachGroup:
         model = EquiLMForCausalLM.from_base(base, tokenizer, axes=CASES[case][0])
         name = str(CASES[case][0][-1].words[0][0])
         prompt = torch.tensor([[_token(tokenizer, word) for word in ("today", name, "met")]])
-        texts = []
+        texts: list[Any] = []
         for g in model.group.elements:
             torch.manual_seed(5)
             ids = model.action.act(prompt, g)
