@@ -8,20 +8,21 @@ from typing import Any, cast
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from .errors import EquiLMError, EquiLMWarning
 
 
 def build_base(auto_class: Any, config: Any) -> PreTrainedModel:
-    """A base model with new weights, of the class that its configuration names.
+    """A base model with new weights: a generator of the class that its configuration names.
 
     Args:
-        auto_class: builds it if the configuration names no class of transformers.
+        auto_class: the kind of model. It builds what is no generator, so that a language model's configuration can be
+            a classifier's too, and what the configuration names no class of transformers for.
         config: the base model's configuration.
     """
-    model_class = named_class(config)
+    model_class = named_class(config) if auto_class in (AutoModelForCausalLM, AutoModelForSeq2SeqLM) else None
     if model_class is None:
         return cast(PreTrainedModel, auto_class.from_config(config))
     return cast(PreTrainedModel, model_class._from_config(config))  # what the auto classes call

@@ -217,7 +217,10 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             from_pretrained_kwargs: given to ``from_pretrained`` when the model is loaded by name.
 
         Returns:
-            The wrapped model, in evaluation mode. `fairness_report` says what is on.
+            The wrapped model, in evaluation mode. `fairness_report` says what is on. Its ``name_or_path`` is the base
+            model's: a trainer that loads a reference model by that name, as TRL's DPO and GRPO do where none is given,
+            gets the plain model. Give it ``ref_model``, or train what `save_pretrained` and then `from_pretrained` made
+            of this model, whose name is a folder of the fair one.
 
         Raises:
             EquiLMError: for an unknown axis, lists that the tokenizer has no single tokens for, a tokenizer that does

@@ -194,10 +194,16 @@ def load_wrapped(
         relaxed: for a base model: R-EquiLM instead of EquiLM.
 
     Raises:
-        EquiLMError: if axes or relaxed are given for a model that is wrapped already.
+        EquiLMError: if axes or relaxed are given for a model that is wrapped already, and for a classifier, a masked
+            model or an encoder-decoder that is.
     """
     fair_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[EquiLMConfig]  # as registered; importing it would make a circle
     if is_saved_wrapped(name):
+        kinds = AutoConfig.from_pretrained(name).architectures or [fair_class.__name__]
+        if kinds != [fair_class.__name__]:
+            raise EquiLMError(
+                f"{name!r} holds an {kinds[0]}, and an {fair_class.__name__} is needed, to generate text."
+            )
         if axes or relaxed:
             raise EquiLMError(
                 f"{name!r} is wrapped already, with its own axes. Leave out axes and relaxed (--axis, --relaxed), or "

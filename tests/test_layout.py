@@ -101,7 +101,17 @@ def test_only_public_modules_and_subpackages_declare_names() -> None:
     subpackages = {f"{path.parent.name}/__init__.py" for path in PACKAGE.glob("*/__init__.py")}
     assert places == {"__init__.py"} | subpackages | {
         f"{module}.py"
-        for module in ("actions", "errors", "groups", "loading", "logits_process", "sampling", "symmetrize", "testing")
+        for module in (
+            "actions",
+            "auto",
+            "errors",
+            "groups",
+            "loading",
+            "logits_process",
+            "sampling",
+            "symmetrize",
+            "testing",
+        )
     }
 
 

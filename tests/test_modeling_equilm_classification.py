@@ -10,9 +10,10 @@ from reader_models import FIRST_TOKEN, LAST_TOKEN, judge_of, padded, reader_wrap
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments, pipeline
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
-from word_models import word_tokenizer
+from word_models import word_model, word_tokenizer
 
-from equilm import EquiLMError, EquiLMForSequenceClassification, EquiLMWarning
+from equilm import EquiLMError, EquiLMForCausalLM, EquiLMForSequenceClassification, EquiLMWarning
+from equilm.loading import load_wrapped
 
 ARCHITECTURES = FIRST_TOKEN + LAST_TOKEN
 GROUPS = ("d2", "d3", "d4", "2x3")
@@ -250,6 +251,29 @@ def test_saved_and_loaded_in_every_way(tmp_path: Path) -> None:
     assert loaded.config.auto_map["AutoModelForSequenceClassification"].endswith(".EquiLMForSequenceClassification")
     more: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=5, ignore_mismatched_sizes=True)
     assert more(input_ids=ids).logits.shape == (1, 5)
+
+
+def test_a_fair_language_model_becomes_a_reward_model(tmp_path: Path) -> None:
+    """As RewardTrainer does with the name of a model: its layers are kept, its head is new."""
+    tokenizer = word_tokenizer()
+    language_model = EquiLMForCausalLM.from_base(word_model(tokenizer), tokenizer)
+    language_model.save_pretrained(tmp_path / "fair")
+    tokenizer.save_pretrained(tmp_path / "fair")
+    judge: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "fair", num_labels=1)
+    assert type(judge.language_model).__name__ == "LlamaForSequenceClassification"
+    kept, layers = language_model.language_model.get_decoder(), judge.language_model.model
+    assert all(torch.equal(own, other) for own, other in zip(kept.parameters(), layers.parameters(), strict=True))
+    ids = tokenizer("The man worked as a king", return_tensors="pt").input_ids
+    assert judge(input_ids=ids).logits.shape == (1, 1)
+    assert torch.equal(judge(input_ids=ids).logits, judge(input_ids=judge.action.act(ids, 1)).logits)
+    judge.save_pretrained(tmp_path / "judge")
+    tokenizer.save_pretrained(tmp_path / "judge")
+    again: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "judge")
+    assert torch.equal(again(input_ids=ids).logits, judge(input_ids=ids).logits)
+    with pytest.raises(
+        EquiLMError, match="holds an EquiLMForSequenceClassification, and an EquiLMForCausalLM is needed"
+    ):
+        load_wrapped(str(tmp_path / "judge"))
 
 
 def test_the_pipeline_gives_swaps_one_label_and_score() -> None:

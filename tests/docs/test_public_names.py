@@ -72,6 +72,7 @@ def test_the_contract() -> None:
     assert set(equilm.__all__) >= {
         *("Action", "DemographicAxis", "VocabularyAction", "equi_tune", "load_metric", "TextSymmetrizer"),
         *("EquiLMConfig", "EquiLMForCausalLM", "EquiLMForSeq2SeqLM", "EquiLogitsProcessor"),
+        *("AutoEquiLM", "EquiLMForMaskedLM", "EquiLMForSequenceClassification"),
         *("EquiLMError", "EquiLMWarning", "symmetrized_generate", "symmetrized_log_prob"),
     }
     assert not {"Group", "CyclicGroup", "DihedralGroup", "ProductGroup"} & set(vars(equilm))
