@@ -218,7 +218,7 @@ def _encodings_of_other_copies(model: Any, patch: pytest.MonkeyPatch) -> None:
     right = _seq2seq.OrbitEncoder.forward
 
     def wrong(self: Any, *args: Any, **kwargs: Any) -> Any:
-        output = right(self, *args, **kwargs)
+        output: Any = right(self, *args, **kwargs)
         output.branches = output.branches.flip(1)
         return output
 
