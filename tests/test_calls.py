@@ -149,7 +149,8 @@ class TestUnknownKeywords:
             assert torch.equal(model(input_ids=ids, output_attentions=False, pixel_values=None).logits, expected)
 
     def test_generate_refuses_tensors_of_other_names(self) -> None:
-        model, ids = wrap(tiny_model("llama")), random_ids(1, 4)
+        model: Any = wrap(tiny_model("llama"))
+        ids = random_ids(1, 4)
         for name in ("pixel_values", "input_features", "image_grid_thw"):
             with pytest.raises(EquiLMError, match=f"what the group does to {name}, a Tensor"):
                 model.generate(ids, **{name: torch.ones(1, 3)}, max_new_tokens=2)
@@ -169,7 +170,8 @@ class TestUnknownKeywords:
 def test_the_tokenizers_output_goes_straight_into_forward_and_generate() -> None:
     """Token types too, which llama does not take and GPT-2 does."""
     for architecture in ("llama", "gpt2"):
-        model, ids = wrap(tiny_model(architecture)), random_ids(2, 5)
+        model: Any = wrap(tiny_model(architecture))
+        ids = random_ids(2, 5)
         encoded = BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
         with torch.no_grad():
             expected = model(**encoded).logits

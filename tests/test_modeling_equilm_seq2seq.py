@@ -474,10 +474,14 @@ def word_seq2seq(folder: Path) -> tuple[Any, Any]:
     return base, tokenizer
 
 
+# Among so few tokens "▁he" is a piece of "her" and "here" too, which would leave it out.
+WHOLE_WORDS: dict[str, Any] = {"max_piece_share": None}
+
+
 def test_from_base_by_folder_and_by_object(tmp_path: Path) -> None:
     base, tokenizer = word_seq2seq(tmp_path)
-    model = EquiLMForSeq2SeqLM.from_base(str(tmp_path))
-    by_object = EquiLMForSeq2SeqLM.from_base(base, tokenizer)
+    model = EquiLMForSeq2SeqLM.from_base(str(tmp_path), **WHOLE_WORDS)
+    by_object = EquiLMForSeq2SeqLM.from_base(base, tokenizer, **WHOLE_WORDS)
     inputs = tokenizer(["man worked as", "he was kind"], padding=True, return_tensors="pt")
     labels = tokenizer(["he was kind", "woman worked as"], padding=True, return_tensors="pt").input_ids
     with torch.no_grad():
@@ -485,7 +489,7 @@ def test_from_base_by_folder_and_by_object(tmp_path: Path) -> None:
     assert_equivariant(model, inputs.input_ids, decoder_input_ids=labels)
     assert model.permutation.shape[1] == len(tokenizer) + 9
     assert not model.action.moved[tokenizer.all_special_ids].any()
-    assert model.fairness_report().swapped["gender"] == [("he", "she"), ("man", "woman")]
+    assert sorted(model.fairness_report().swapped["gender"]) == [("he", "she"), ("man", "woman")]
     texts = {}
     for text in ("man worked as", "woman worked as"):
         ids = tokenizer(text, return_tensors="pt").input_ids
@@ -495,7 +499,7 @@ def test_from_base_by_folder_and_by_object(tmp_path: Path) -> None:
 
 def test_a_saved_model_brings_its_tokenizer_and_its_code(tmp_path: Path) -> None:
     base, tokenizer = word_seq2seq(tmp_path / "base")
-    model = EquiLMForSeq2SeqLM.from_base(base, tokenizer)
+    model = EquiLMForSeq2SeqLM.from_base(base, tokenizer, **WHOLE_WORDS)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
@@ -506,7 +510,7 @@ def test_a_saved_model_brings_its_tokenizer_and_its_code(tmp_path: Path) -> None
 
 def test_the_collator_shifts_labels_with_the_model(tmp_path: Path) -> None:
     base, tokenizer = word_seq2seq(tmp_path)
-    model = EquiLMForSeq2SeqLM.from_base(base, tokenizer)
+    model = EquiLMForSeq2SeqLM.from_base(base, tokenizer, **WHOLE_WORDS)
     collator = DataCollatorForSeq2Seq(tokenizer, model=model, return_tensors="pt")
     rows = [{"input_ids": tokenizer(t).input_ids, "labels": tokenizer(t).input_ids} for t in ("he was kind", "man")]
     batch = collator(rows)

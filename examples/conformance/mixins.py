@@ -1,12 +1,12 @@
 """transformers' own tests of models and of generation, run on wrapped models.
 
-    python examples/conformance/mixins.py SOURCE...                 # all models, then docs/conformance_mixins.md
+    python examples/conformance/mixins.py SOURCE...                 # all models
     python examples/conformance/mixins.py SOURCE... --only llama
 
 SOURCE is a folder of transformers' source with its `tests`: a checkout of github.com/huggingface/transformers. The
 releases on PyPI hold only a part of the tests; of several folders each file is taken from the first that has it. Needs
-`parameterized`. A test that fails is run on the base model too. Each failure has its reason: a refusal of equilm's, the
-same failure of the base model, or a line of `REASONS`. One without a reason makes the command fail.
+`parameterized`. What came of each test is a line of JSON: passed, skipped, refused with equilm's words, failed on the
+base model as well, or failed.
 """
 
 import argparse
@@ -40,7 +40,6 @@ from transformers import (
 
 from equilm import EquiLMConfig, EquiLMError, EquiLMForCausalLM
 
-FOLDER = Path(__file__).parent
 CYCLE = [10, 11, 12]
 _SIZES: dict[str, Any] = {"vocab_size": 99, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _LAYERS: dict[str, Any] = {
@@ -63,8 +62,6 @@ MODELS: dict[str, tuple[type[PreTrainedModel], type[PreTrainedConfig], dict[str,
     "mistral": (MistralForCausalLM, MistralConfig, {**_LAYERS, "sliding_window": 4}),
     "gemma3_text": (Gemma3ForCausalLM, Gemma3TextConfig, {**_LAYERS, "head_dim": 8, "sliding_window": 4}),
 }
-# Why a test fails that is written for a model of another shape; the test's name begins with the key.
-REASONS: dict[str, str] = {}
 
 
 @dataclass
@@ -192,18 +189,12 @@ def outcomes(model: str) -> Iterator[Outcome]:
         yield Outcome(model, name, verdict, words)
 
 
-def reason(test: str) -> str | None:
-    """The documented reason why a test cannot hold for a wrapped model."""
-    return next((words for start, words in REASONS.items() if test.startswith(start)), None)
-
-
 def main() -> None:
-    """Run the tests, and write the page."""
+    """Run the tests, and write down what came of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, nargs="+", help="a folder with transformers' tests")
     parser.add_argument("--only", action="append", choices=MODELS, help="one model; may be given several times")
     parser.add_argument("--results", type=Path, default=Path("build/conformance"), help="where lines of JSON go")
-    parser.add_argument("--page", type=Path, default=FOLDER.parents[1] / "docs/conformance_mixins.md")
     args = parser.parse_args()
 
     os.environ["HF_HUB_OFFLINE"] = "1"
