@@ -96,8 +96,8 @@ def has_linear_head(model: PreTrainedModel) -> bool:
         return False  # a part of a model for more than text: operations between the parts are not probed
     own = torch.Generator().manual_seed(0)  # the global one is the user's
     # Large, so that a soft cap shows.
-    hidden = 100 * torch.randn(1, 3, head.in_features, generator=own).to(head.weight)
-    ids = torch.zeros(1, 3, dtype=torch.int64, device=model.device)
+    hidden = 100 * torch.randn(1, 1, head.in_features, generator=own).to(head.weight)
+    ids = torch.zeros(1, 1, dtype=torch.int64, device=model.device)
     try:
         with _returning(decoder, BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)):
             logits = model(input_ids=ids, use_cache=False).logits

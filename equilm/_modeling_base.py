@@ -68,7 +68,8 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
     word_permutation: Tensor  # int64, (|G|, M): the permutation among the moved tokens, by their place in `words`
 
     _shares_rows = True  # False runs all |G|·B rows, the reference that tests and benchmarks compare with
-    _projects_once = False  # whether the head may be applied to the mean hidden state
+    # Whether the head may be applied to the mean hidden state; None: not known yet, `check_model` finds out.
+    _projects_once: bool | None = False
     # Prefilling the shared prefix by itself reads all weights once more, about the price of this many tokens.
     _worth_a_pass = 32
     _checked = SelfCheck({}, skipped="call model.self_check()")
@@ -149,7 +150,9 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         # transformers takes parts of custom code that hold no tensor of their own for initialized, all the way down.
         # Some base models, such as Falcon-H1, fill in buffers of their layers from there.
         self.language_model.initialize_weights()
-        cast(Any, self)._initialize_weights(self)
+        for module in (self.orbit_weights, self):
+            if isinstance(module, nn.Module):
+                self._init_weights(module)  # leaves what was loaded as it is
 
     def _init_weights(self, module: nn.Module) -> None:
         # from_pretrained leaves non-persistent buffers empty; this is its hook to fill them.
@@ -174,9 +177,11 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # with output_loading_info=True, a pair
         if pretrained_model_name_or_path is not None:
             check_repository(pretrained_model_name_or_path, model.config.coverage or (), **kwargs)
-        model._projects_once = has_linear_head(model.language_model)  # it had no weights when it was built
+        model._projects_once = None  # it had no weights when it was built
         if checks:
             model.self_check()
+        if model._projects_once is None:
+            model._projects_once = has_linear_head(model.language_model)
         return loaded
 
     @classmethod
@@ -212,7 +217,10 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
             from_pretrained_kwargs: given to ``from_pretrained`` when the model is loaded by name.
 
         Returns:
-            The wrapped model, in evaluation mode. `fairness_report` says what is on.
+            The wrapped model, in evaluation mode. `fairness_report` says what is on. Its ``name_or_path`` is the base
+            model's: a trainer that loads a reference model by that name, as TRL's DPO and GRPO do where none is given,
+            gets the plain model. Give it ``ref_model``, or train what `save_pretrained` and then `from_pretrained` made
+            of this model, whose name is a folder of the fair one.
 
         Raises:
             EquiLMError: for an unknown axis, lists that the tokenizer has no single tokens for, a tokenizer that does
@@ -412,7 +420,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
     @property
     def _may_project(self) -> bool:
         """Whether `_project` gives what `_mean_logits` gives: an adapter may have come to the head meanwhile."""
-        return self._projects_once and is_plain_linear(self.language_model.get_output_embeddings())
+        return bool(self._projects_once) and is_plain_linear(self.language_model.get_output_embeddings())
 
     def _fix_words(self, logits: Tensor, columns: Tensor, rows: Rows, words: Tensor) -> Tensor:
         """Put the words that some g moves, and R-EquiLM's general words, into the mean of the rows' logits."""

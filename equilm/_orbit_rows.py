@@ -37,9 +37,9 @@ class Rows:
         """The same rows, their indices on ``device``."""
         if self.first.device == device:
             return self
-        indices = (self.branches, self.first, self.patterns, self.counts)
+        branches, first, patterns, counts = self.branches, self.first, self.patterns, self.counts
         weights = None if self.weights is None else self.weights.to(device)
-        return Rows(*(given.to(device) for given in indices), weights=weights)
+        return Rows(branches.to(device), first.to(device), patterns.to(device), counts.to(device), weights)
 
     def weighed(self, per_row: Tensor) -> "Rows":
         """The same rows, their means weighted.

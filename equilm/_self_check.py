@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ._base_weights import has_linear_head, is_plain_linear
 from ._compat import CACHE, cache_of
 from ._orbit_rows import reorder
 from .actions import TokenAction
@@ -69,10 +70,15 @@ def cache_use(model: PreTrainedModel, name: str) -> CacheUse:
 
 def _probe_texts(config: Any) -> Tensor:
     """Two random texts without special tokens, int64, shape ``(2, T)``: to some models padding is no part of a text."""
-    special = {config.pad_token_id, config.bos_token_id, *torch.tensor(config.eos_token_id or []).flatten().tolist()}
+    known = config.to_dict()  # some have no padding, or name it otherwise
+    special = {token for name in ("pad", "bos", "eos") for token in _listed(known.get(f"{name}_token_id"))}
     own = torch.Generator().manual_seed(0)  # the global one is the user's
     drawn = torch.randint(config.vocab_size // 2, (8 * _LENGTH,), generator=own).tolist()
     return torch.tensor([token for token in drawn if token not in special][: 2 * _LENGTH]).view(2, _LENGTH)
+
+
+def _listed(token: int | list[int] | None) -> list[int]:
+    return [] if token is None else [token] if isinstance(token, int) else token
 
 
 def _continued_error(model: Any, ids: Tensor, whole: Tensor, cache: Any, name: str, size: int) -> float:
@@ -103,6 +109,9 @@ def _logits(model: Any, ids: Tensor, start: int, **arguments: Any) -> tuple[Tens
     return outputs.logits, cache_of(outputs)
 
 
+_SETTINGS = (bool, int, float, str)
+_NUMBERS = ("layer_idx", "layer_id", "layer_number")  # what models call the number of a layer
+_FIXED_TOKENS = 64  # of those whose logits are compared on a part of the model
 _MANY_ELEMENTS = 16  # for larger groups the text holds one equality word, so that few of the g·x differ
 _PREFILLED = 5  # tokens of the text that are prefilled; the first two of them are the same for all g
 
@@ -142,6 +151,9 @@ def skip_reason(model: nn.Module) -> str:
 def check_model(model: Any) -> SelfCheck:
     """Compare the forward pass, prefill with a shared prefix, and cached steps with the definition.
 
+    It runs on a part of the model: the first layers, as many as hold one of each kind, and a head for a part of the
+    vocabulary. Only where that fails does it run on all of the model, and only that counts against it.
+
     Args:
         model: an EquiLM. A shortcut that is wrong is switched off on it, with a warning.
 
@@ -150,25 +162,119 @@ def check_model(model: Any) -> SelfCheck:
     """
     if reason := skip_reason(model):
         return SelfCheck({}, skipped=reason)
+    action = model.config.token_action()  # from the lists, not the table that the model computes with
     with quiet(model), torch.no_grad():
-        texts = model._check_texts(check_text(model.config.token_action(), model.device))
-        return _Checker(model, texts).run()
+        texts = model._check_texts(check_text(action, model.device))
+        if (found := _check_part(model, action, texts)) is not None:
+            return found
+        if model._projects_once is None:
+            model._projects_once = has_linear_head(model.language_model)
+        checker = _Checker(model, action, texts)
+        found = checker.run()
+    for path, shortcut in checker.off:
+        warnings.warn(
+            f"The self-check found {path} of {type(model.language_model).__name__} wrong with {shortcut}, and right "
+            "without. It is switched off: the text is as fair, and slower.",
+            EquiLMWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def _check_part(model: Any, action: TokenAction, texts: dict[str, Tensor]) -> SelfCheck | None:
+    """What the check finds on a part of a model, if nothing is wrong; None otherwise."""
+    try:
+        part, tokens = _with_small_head(_with_few_layers(model), action)
+        if part._projects_once is None:
+            part._projects_once = has_linear_head(part.language_model)
+        found = _Checker(part, action, texts, tokens).run()
+    except Exception:  # noqa: BLE001 - some models need all their parts, and no fault is lost: all of them come next
+        return None
+    if found.switched_off:
+        return None
+    model.cache_use, model._projects_once = part.cache_use, part._projects_once
+    return found
+
+
+def _with_few_layers(model: Any) -> Any:
+    """A model with the first layers of another alone, as many as hold one of each kind; all else is shared.
+
+    The other one is left as it is, so that others may use it meanwhile.
+    """
+    base = model.language_model
+    for part in {id(part): part for part in (base.get_decoder(), base.get_encoder())}.values():
+        lists = [name for name, module in part.named_children() if isinstance(module, nn.ModuleList)]
+        if len(lists) != 1:
+            continue
+        (name,) = lists
+        layers = part.get_submodule(name)
+        kinds = list(map(_kind, layers))
+        count = max(kinds.index(kind) for kind in kinds) + 1
+        model = _with_module(model, part, name, nn.ModuleList(list(layers)[:count]))
+    return model
+
+
+def _with_small_head(model: Any, action: TokenAction) -> tuple[Any, Tensor | None]:
+    """A model with the logits of a part of another's vocabulary, all else shared; and the ids of that part.
+
+    They are the words, and some tokens that are fixed by the group; None where the head is not plain.
+    """
+    head: Any = model.language_model.get_output_embeddings()
+    if not is_plain_linear(head) or head._forward_hooks or head._forward_pre_hooks or "forward" in vars(head):
+        return model, None
+    some = torch.linspace(0, head.out_features - 1, _FIXED_TOKENS).long()
+    tokens = torch.cat([some, *action.orbit(some), action.moved.nonzero().flatten()])
+    tokens = torch.cat([tokens, torch.tensor(action.general_ids, dtype=torch.int64)]).unique()
+    small = nn.Linear(head.in_features, len(tokens), bias=head.bias is not None, device="meta")
+    small.weight = nn.Parameter(head.weight[tokens], requires_grad=False)
+    if head.bias is not None:
+        small.bias = nn.Parameter(head.bias[tokens], requires_grad=False)
+    owner, _, name = next(name for name, module in model.named_modules() if module is head).rpartition(".")
+    part: Any = _with_module(model, model.get_submodule(owner), name, small)
+    part._buffers = {**model._buffers, "words": torch.searchsorted(tokens.to(model.words.device), model.words)}
+    return part, tokens
+
+
+def _kind(layer: nn.Module) -> list[Any]:
+    """What tells kinds of layers apart: their modules and the settings of these, but for the layer's number."""
+    return [
+        (name, type(module), {k: v for k, v in vars(module).items() if type(v) in _SETTINGS and k not in _NUMBERS})
+        for name, module in layer.named_modules()
+    ]
+
+
+def _with_module(root: nn.Module, owner: nn.Module, name: str, module: nn.Module) -> nn.Module:
+    """A shallow copy of ``root`` whose part ``owner`` has another module under ``name``."""
+    place = next(place for place, part in root.named_modules() if part is owner)
+
+    def replaced(part: nn.Module, names: list[str]) -> nn.Module:
+        if not names:
+            return module
+        other = copy.copy(part)
+        other._modules = dict(part._modules)
+        other._modules[names[0]] = replaced(part.get_submodule(names[0]), names[1:])
+        return other
+
+    return replaced(root, [*filter(None, place.split(".")), name])
 
 
 class _Checker:
     """One self-check of a model, on one text."""
 
-    def __init__(self, model: Any, texts: dict[str, Tensor]):
+    def __init__(self, model: Any, action: TokenAction, texts: dict[str, Tensor], tokens: Tensor | None = None):
+        """With ``tokens`` the model's logits are those of these ids alone."""
         self.model = model
         self.texts = texts
-        action = model.config.token_action()  # from the lists, not the table that the model computes with
-        self.columns = torch.cat(
-            [action.moved.nonzero().flatten(), torch.tensor(action.general_ids, dtype=torch.int64)]
+        tokens = torch.arange(action.vocab_size) if tokens is None else tokens
+        general = torch.tensor(action.general_ids, dtype=torch.int64)
+        self.columns = torch.searchsorted(tokens, torch.cat([action.moved.nonzero().flatten(), general]))
+        general = torch.searchsorted(tokens, general if model.config.relaxed else general[:0])
+        on_logits = torch.searchsorted(tokens, action.permutation[:, tokens])
+        self.expected, self.rounding = definition(
+            model.language_model, action, texts, general, model.orbit_weights, on_logits
         )
-        general = action.general_ids if model.config.relaxed else ()
-        self.expected, self.rounding = definition(model.language_model, action, texts, general, model.orbit_weights)
         self.errors: dict[str, float] = {}
-        self.off: list[str] = []
+        self.off: list[tuple[str, str]] = []
         self.failure: Exception | None = None
 
     def run(self) -> SelfCheck:
@@ -181,11 +287,11 @@ class _Checker:
                 model.cache_use = None
                 wrong = model._continues_caches() != "none" and self._measure("cached steps", self._cached)
                 if wrong or model.cache_use == "none":
-                    self._note("cached steps", "the cache")
+                    self.off.append(("cached steps", "the cache"))
                     model.cache_use = "none"
             elif use == "steps":
                 model.cache_use = use
-        return SelfCheck(self.errors, self._allowed, tuple(self.off))
+        return SelfCheck(self.errors, self._allowed, tuple(shortcut for _, shortcut in self.off))
 
     def _without_shortcuts(self) -> Iterator[str]:
         """Switches the model's shortcuts off, one after another, and names them."""
@@ -223,7 +329,7 @@ class _Checker:
                 ) from self.failure
             tried.append(remedy)
         if tried:
-            self._note(path, tried[-1])
+            self.off.append((path, tried[-1]))
 
     def _measure(self, path: str, run: Any) -> bool:
         """Run a path and note its error; whether it is too large."""
@@ -245,18 +351,14 @@ class _Checker:
     def _allowed(self) -> float:
         return max(tolerance(self.model.dtype), 4 * self.rounding)
 
-    def _note(self, path: str, shortcut: str) -> None:
-        self.off.append(shortcut)
-        warnings.warn(
-            f"The self-check found {path} of {type(self.model.language_model).__name__} wrong with {shortcut}, and "
-            "right without. It is switched off: the text is as fair, and slower.",
-            EquiLMWarning,
-            stacklevel=6,
-        )
-
 
 def definition(
-    base: Any, action: TokenAction, texts: dict[str, Tensor], general: Any, weights: Any = None
+    base: Any,
+    action: TokenAction,
+    texts: dict[str, Tensor],
+    general: Any,
+    weights: Any = None,
+    on_logits: Tensor | None = None,
 ) -> tuple[Tensor, float]:
     """1/|G| Σ_g M(g·x)[g·v] for every token v, float32, shape ``(1, T, V)``, from the base model without a cache.
 
@@ -264,8 +366,9 @@ def definition(
         base: the base model.
         action: the action on token ids.
         texts: what it reads, each of shape ``(1, T)``, all permuted alike.
-        general: ids of general words, which keep the base model's logits.
+        general: the columns of general words, which keep the base model's logits.
         weights: λ, from last hidden states ``(n, T, H)`` to weights ``(n, T)``; None: all alike.
+        on_logits: int64, shape ``(|G|, V)``: the permutation of the logits' columns; None: that of the ids.
 
     Returns:
         Also the rounding of the base model itself: how much its logits change with the rows beside a text, for
@@ -286,12 +389,13 @@ def definition(
         alone = base(**rows[0], use_cache=False).logits.float()
         rounding = relative_error(together[:1], alone)
     total = torch.zeros_like(together[:1])
-    for row, key in zip(table, keys, strict=True):
+    on_logits = table if on_logits is None else on_logits
+    for row, key in zip(on_logits, keys, strict=True):
         place = distinct.index(key)
         image = together[place, None].index_select(-1, row[: together.shape[-1]].to(together.device))
         total += image * counts[place]
     mean = total / sum(counts[distinct.index(key)] for key in keys)
-    words = list(general)
+    words = torch.as_tensor(general).tolist()
     mean[..., words] = together[distinct.index(keys[0]), None][..., words]
     return mean, rounding
 
@@ -313,12 +417,13 @@ def check_text(action: TokenAction, device: torch.device) -> Tensor:
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
     """Within the context, a model is in evaluation mode and draws from its own random state."""
-    training = [(module, module.training) for module in model.modules()]
+    training = [module for module in model.modules() if module.training]
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
-    model.eval()
+    for module in training:
+        module.training = False
     try:
         with torch.random.fork_rng(devices=list(devices)):
             yield
     finally:
-        for module, was in training:
-            module.training = was
+        for module in training:
+            module.training = True

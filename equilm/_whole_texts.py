@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from ._base_arguments import TextBatch, refuse_unknown, take_per_text
 from ._modeling_base import EquiLMPreTrainedModel

@@ -68,7 +68,7 @@ class AutoEquiLM:
         else:
             model = transformers_model(model_or_name)
             chosen = _by_class(class_names(model), type(model).__name__, _is_wrapped(model.config))
-        return chosen.from_base(model_or_name, *args, **kwargs)  # type: ignore[no-any-return]
+        return chosen.from_base(model_or_name, *args, **kwargs)
 
 
 def _is_wrapped(config: Any) -> bool:

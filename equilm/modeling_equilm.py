@@ -245,7 +245,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         last_only = isinstance(logits_to_keep, int) and logits_to_keep == 1
         split = 0 if fixed or whole or not last_only else self._shared_prefix(copies, rows, batch, cache)
         if split > 0:
-            self._average(batch.between(0, split), cache, 1)
+            self._average(batch.between(0, split), cache, torch.empty(0, dtype=torch.int64))  # no logits
             return self._average(batch.between(split, length), cache, logits_to_keep)
 
         if isinstance(cache, OrbitCache) and cache.branches is not None and not cache.static:

@@ -263,12 +263,13 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
             encoded = check_encoded(encoder_outputs, len(decoder_input_ids))
             outputs = self._average(encoded, attention_mask, decoder_input_ids, decoder_attention_mask, cache, kwargs)
         if labels is not None:
-            outputs.loss = self.loss_function(
+            loss = self.loss_function(
                 logits=outputs.logits,
                 labels=labels,
                 vocab_size=outputs.logits.shape[-1],
                 num_items_in_batch=num_items,
             )
+            outputs = type(outputs)(**{**outputs, "loss": loss})  # anew, for its place among the others
         wants_dict = self.config.return_dict if return_dict is None else return_dict
         return outputs if wants_dict else outputs.to_tuple()
 

@@ -139,7 +139,7 @@ def cache_model(name: str, seed: int = 0, **settings: Any) -> PreTrainedModel:
         setattr(config, key, value)
     auto: Any = AutoModelForCausalLM
     if type(config) not in auto._model_mapping:
-        (base_class,) = {MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]}
+        base_class: Any = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
         model = base_class(config)
     else:
         model = auto.from_config(config)

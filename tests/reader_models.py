@@ -46,7 +46,7 @@ def reader_config(architecture: str, **settings: Any) -> PreTrainedConfig:
         case "roberta":  # its positions begin after the padding token's id
             return RobertaConfig(**_SIZES, **settings)
         case "modernbert":
-            special = {"cls_token_id": BOS, "sep_token_id": EOS, "initializer_cutoff_factor": 3.0}
+            special: dict[str, Any] = {"cls_token_id": BOS, "sep_token_id": EOS, "initializer_cutoff_factor": 3.0}
             return ModernBertConfig(**_SIZES, **special, **settings)
         case "llama":
             return LlamaConfig(**_SIZES, num_key_value_heads=2, **settings)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 from word_models import word_tokenizer
 
-from equilm import EquiLMError, EquiLMForCausalLM, EquiLMForSeq2SeqLM
+from equilm import EquiLMError, EquiLMForCausalLM, EquiLMForSeq2SeqLM, EquiLogitsProcessor
 from equilm._compat import cache_of
 from equilm._self_check import definition, relative_error
 
@@ -91,7 +91,7 @@ def test_a_head_may_leave_out_the_padding_of_the_vocabulary(projects: bool) -> N
     base: Any = tiny_model("llama")
     base.lm_head = nn.Linear(base.config.hidden_size, VOCAB - 3)
     model, ids = wrap(base, AXES["2x3"]), random_ids(3, 7).clamp(max=VOCAB - 4)
-    model._projects_once &= projects
+    model._projects_once = bool(model._projects_once) and projects
     expected, _ = definition(base, model.action, {"input_ids": ids[:1]}, ())
     with torch.no_grad():
         logits = model(input_ids=ids[:1]).logits
@@ -99,6 +99,26 @@ def test_a_head_may_leave_out_the_padding_of_the_vocabulary(projects: bool) -> N
     assert not model.self_check().switched_off
     output = generate(model, ids, return_dict_in_generate=True, output_scores=True)
     assert torch.equal(torch.stack(output.scores, 1).argmax(-1), output.sequences[:, 7:])
+    processor = EquiLogitsProcessor(base, model.action)
+    texts = base.generate(ids, max_new_tokens=6, do_sample=False, logits_processor=[processor])
+    assert torch.equal(texts, output.sequences)
+
+
+@pytest.mark.parametrize("architecture", ["minimax", "xlstm", "mamba"])
+def test_a_processor_goes_without_a_cache_of_another_kind(architecture: str) -> None:
+    base: Any = checks.build(architecture, "causal")
+    model, ids = wrap(base, AXES["d3"]), random_ids(2, 6)
+    ids[:, 1] = torch.tensor(CYCLE[:2])
+    processor = EquiLogitsProcessor(base, model.action)
+    assert (processor._cache_argument is None) == (architecture != "mamba")
+    texts = base.generate(ids, max_new_tokens=6, do_sample=False, logits_processor=[processor])
+    assert torch.equal(texts, generate(model, ids))
+
+
+def test_a_configuration_may_lack_special_tokens() -> None:
+    base: Any = checks.build("cpmant", "causal")
+    assert "pad_token_id" not in base.config.to_dict()
+    assert wrap(base, AXES["d3"])._continues_caches() == "none"
 
 
 # --- Encoder-decoders -------------------------------------------------------------------------------------------------

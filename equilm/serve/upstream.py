@@ -14,8 +14,10 @@ from .config import GatewayConfig, Upstream
 from .errors import GatewayError, upstream_failed
 from .events import dumps, read_events
 
-_PASSED_ON = ("authorization", "api-key", "x-api-key", "openai-organization", "openai-project", "x-request-id")
-_PASSED_ON += ("traceparent", "tracestate")
+_PASSED_ON = (
+    *("authorization", "api-key", "x-api-key", "openai-organization", "openai-project"),
+    *("x-request-id", "traceparent", "tracestate"),
+)
 _PASSED_BACK = ("retry-after", "retry-after-ms", "x-request-id")
 
 

@@ -11,6 +11,7 @@ which is two-branch decoding in transformers.
 
 import argparse
 import statistics
+import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -254,6 +255,19 @@ def peers(bench: Bench) -> Iterator[tuple[str, str, str]]:
     )
 
 
+def loading(bench: Bench) -> Iterator[tuple[str, str, str]]:
+    """What the self-check costs when a wrapped model is loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench.fair("gender").save_pretrained(folder)
+        bench.tokenizer.save_pretrained(folder)
+
+        def load(checked: bool) -> None:
+            EquiLMForCausalLM.from_pretrained(folder, self_check=checked)
+
+        ratio = bench.ratio(lambda: load(True), lambda: load(False), rounds=4 * bench.rounds)
+        yield "from_pretrained of a folder with its self-check, against without", ratio, "≤ 1.05"
+
+
 def gpu(bench: Bench) -> Iterator[tuple[str, str, str]]:
     """Batches of 1 to 64, eager and compiled, where there is a GPU."""
     if bench.base.device.type != "cuda":
@@ -285,6 +299,7 @@ SECTIONS = {
         perplexity_memory,
         shared_rows,
         peers,
+        loading,
         gpu,
     )
 }

@@ -47,5 +47,6 @@ Made by `python examples/conformance/run.py` with transformers {version}: do not
 Of every architecture in transformers' mappings a tiny model with random weights is built, wrapped with one list of
 three tokens, and compared with the definition, φ(x)[v] = 1/|G| Σ_g M(g·x)[g·v], computed with the base model alone: the
 forward pass, cached steps, `generate`, one seed for X and gX, beam search, save and load; on prompts of 7 and 24
-tokens, one of two padded on the left.
+tokens, one of two padded on the left. A model that keeps a state of another kind than transformers' caches, such as
+RWKV, has no cached steps: EquiLM runs its texts anew at each token.
 """

@@ -18,7 +18,7 @@ from torch import Tensor
 from equilm.words import DemographicAxis, VocabularyAction
 
 # ids (T,), fair logits (T, V) -> bool (T,): is a pronoun after each token in another place than a determiner's?
-Classes = Callable[[Tensor, Tensor], Tensor]
+Classes = Callable[[Tensor, Tensor | None], Tensor]
 
 
 class Rows:
@@ -49,10 +49,12 @@ class Candidate:
         tables: int64, shape ``(2, V)``: what the swap turns each token into, for each class of its place: determiner,
             other.
         classes: tells the class of the place after each token; None: all are determiners'.
+        by_ids: whether the classes depend on the ids alone.
     """
 
     tables: Tensor
     classes: Classes | None = None
+    by_ids: bool = False
 
     def fair(self, rows: Rows, ids: Tensor) -> tuple[Tensor, Tensor, int]:
         """The fair logits of a text.
@@ -69,6 +71,8 @@ class Candidate:
             swapped.
         """
         after = torch.zeros(len(ids), dtype=torch.long)  # (T,), the class of the place after each token
+        if self.classes is not None and self.by_ids:
+            after = self.classes(ids, None).long()
         swaps = 0
         while True:
             before = torch.cat([torch.zeros(1, dtype=torch.long), after[:-1]])  # (T,), the class of each token's own
@@ -105,14 +109,13 @@ def candidates(
         vocab_size: the size of the model's vocabulary.
         slots: a JSON-lines file of places of pronouns (text, start, determiner) that b learns from.
         margin: how much likelier c has to find *them* than *their*, in nats.
-        limit: ``max_piece_share`` of `VocabularyAction.from_axes`.
+        limit: ``max_piece_share`` of `VocabularyAction.from_axes`; None: its own.
     """
+    limits = {} if limit is None else {"max_piece_share": limit}
 
     def table(words: list[tuple[str, ...]]) -> Tensor:
         lists = replace(axis, words=words)
-        action = VocabularyAction.from_axes(
-            lists, tokenizer, vocab_size=vocab_size, unmappable="skip", max_piece_share=limit
-        )
+        action = VocabularyAction.from_axes(lists, tokenizer, vocab_size=vocab_size, unmappable="skip", **limits)
         return action.permutation[1]  # (V,)
 
     words = [entry for entry in axis.words if tuple(entry) != ("his", "her")]
@@ -129,7 +132,7 @@ def candidates(
     return {
         "without": Candidate(without.expand(2, -1)),
         "a": Candidate(listed.expand(2, -1)),
-        "b": Candidate(both, _by_previous_token(slots, tokenizer, canonical)),
+        "b": Candidate(both, _by_previous_token(slots, tokenizer, canonical), by_ids=True),
         "c": Candidate(both, _by_the_model(tokenizer, margin)),
     }
 
@@ -156,4 +159,9 @@ def _by_previous_token(slots: Path, tokenizer: Any, canonical: Tensor) -> Classe
 def _by_the_model(tokenizer: Any, margin: float) -> Classes:
     """Class by the fair model, which finds *them* as likely in all texts of an orbit, and *their* too."""
     their, them = (tokenizer.encode(word, add_special_tokens=False)[0] for word in (" their", " them"))
-    return lambda ids, fair: fair[:, them] > fair[:, their] + margin
+
+    def classes(ids: Tensor, fair: Tensor | None) -> Tensor:
+        assert fair is not None
+        return fair[:, them] > fair[:, their] + margin
+
+    return classes

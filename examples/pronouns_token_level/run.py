@@ -30,7 +30,6 @@ from tqdm import tqdm
 from equilm.loading import load_base, load_offline_model
 from equilm.metrics import load_wikitext
 from equilm.words import DemographicAxis
-from equilm.words.word_pieces import MAX_PIECE_SHARE
 
 Ratios = dict[str, list[float]]
 
@@ -43,7 +42,7 @@ def main() -> None:
     parser.add_argument("--axis", default="gender")
     parser.add_argument("--candidate", action="append", choices=["without", "a", "b", "c"], help="by default all")
     parser.add_argument("--margin", type=float, default=3.0, help="candidate c's margin, in nats")
-    parser.add_argument("--max-piece-share", type=float, default=MAX_PIECE_SHARE, help="see VocabularyAction.from_axes")
+    parser.add_argument("--max-piece-share", type=float, help="see VocabularyAction.from_axes; by default its own")
     parser.add_argument("--no-prompts", action="store_true", help="only the perplexities")
     parser.add_argument("--file", type=Path, help="a text for the perplexities, such as Wikitext-2's test")
     parser.add_argument("--wikitext", action="store_true", help="Wikitext-2's test from the Hub for the perplexities")

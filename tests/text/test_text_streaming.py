@@ -23,9 +23,13 @@ NAMES = ("two", "three", "product", "phrases")
 
 @cache
 def action_of(name: str) -> TextAction:
-    return TextAction(
-        {"two": ["gender"], "three": [THREE], "product": ["gender", THREE], "phrases": ["gender", ORIGIN]}[name]
-    )
+    axes: dict[str, list[str | DemographicAxis]] = {
+        "two": ["gender"],
+        "three": [THREE],
+        "product": ["gender", THREE],
+        "phrases": ["gender", ORIGIN],
+    }
+    return TextAction(axes[name])
 
 
 _WORDS = [

@@ -116,6 +116,21 @@ def test_smollm2_carries_the_other_axes(name: str, smollm2: PreTrainedTokenizerB
     assert action.cycles[0][0] == tuple(_token(smollm2, f" {word}") for word in action.axes[0].words[0])
 
 
+def test_a_tokenizer_without_the_names_is_told_which_it_lacks(smollm2: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(
+        EquiLMError, match=r"(?s)9 of 9 lists of axis 'names'.*'Jamal' is 2 tokens.*Emily.*TextSymmetrizer"
+    ):
+        VocabularyAction.from_axes(["gender", "names"], smollm2, unmappable="skip")
+
+
+def test_names_that_are_tokens_can_join_the_gender_axis(smollm2: PreTrainedTokenizerBase) -> None:
+    gender = DemographicAxis.load("gender")
+    axis = DemographicAxis("gender", [*gender.words, ("Greg", "Emily"), ("Todd", "Anne"), ("Neil", "Jill")])
+    action = VocabularyAction.from_axes(axis, smollm2, unmappable="skip")
+    ids = torch.tensor(smollm2.encode("Then Emily said she saw Todd."))
+    assert smollm2.decode(action.act(ids, 1).tolist()) == "Then Greg said he saw Anne."
+
+
 # Surface forms
 
 
