@@ -85,6 +85,47 @@ def test_any_cut_ten_thousand_times(name: str, prompt: str, text: str, seed: int
     check(name, prompt, text, seed, largest)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "write to he@x.com now",
+        "see man/he.html or he/index.html",
+        "the man://x, he.name and he(self), said he. He left",
+        "he/she, s/he and (wo)man",
+        "(he(s) and he(self)) man(s)",
+        "_she_ said, _he said so_ to her, and _he did not",
+        "__he__ and __he_ and _he__",
+        "an _actress_ is an _actor is here_ now",
+        "an _actress is\n\nhere_ now",
+        "a *man* or an **actor**, a 'man' and an “actress",
+        "gave her the key, gave her. Hers, and her",
+        "a big red\ntaxi, a night cab and a night",
+    ],
+)
+@pytest.mark.parametrize("name", ["product", "phrases"])
+def test_every_cut_beside_what_is_no_word(name: str, text: str) -> None:
+    action = action_of(name)
+    for g in action.group.elements:
+        whole = action.act_on_continuation("", text, g)
+        for cut in range(1, len(text)):
+            stream = StreamingTextAction(action, g)
+            assert stream.feed(text[:cut]) + stream.feed(text[cut:]) + stream.flush() == whole
+        assert in_pieces(action, g, "", text, 0, 1) == whole
+
+
+def test_halves_of_a_character_are_one_character() -> None:
+    """As JSON may give them: a letter beyond the basic plane as two surrogates, in two chunks."""
+    for text in ("𝕒man, man𝕒", "😀man, man😀"):  # the letter is part of a word, the picture is not
+        stream = StreamingTextAction(action_of("two"), 1)
+        pieces = [half for character in text for half in _halves(character)]
+        assert "".join(map(stream.feed, pieces)) + stream.flush() == action_of("two").act(text, 1)
+
+
+def _halves(character: str) -> list[str]:
+    code = ord(character) - 0x10000
+    return [character] if code < 0 else [chr(0xD800 + (code >> 10)), chr(0xDC00 + (code & 0x3FF))]
+
+
 def test_ordinary_text_is_not_held_back() -> None:
     stream = StreamingTextAction(action_of("product"), 1)
     text = "It rained all day, and nobody in the town went out. " * 40
