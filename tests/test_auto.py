@@ -48,12 +48,19 @@ def base_of(kind: str, size: int) -> PreTrainedModel:
         case "gpt2":
             return GPT2LMHeadModel(GPT2Config(vocab_size=size, n_embd=16, n_layer=1, n_head=2))
         case "t5":
-            shape: dict[str, Any] = {"d_model": 16, "d_ff": 16, "num_layers": 1, "num_heads": 2, "d_kv": 8}
-            return T5ForConditionalGeneration(T5Config(vocab_size=size, decoder_start_token_id=0, **shape))
+            shape: dict[str, Any] = {
+                "d_model": 16,
+                "d_ff": 16,
+                "num_layers": 1,
+                "num_heads": 2,
+                "d_kv": 8,
+                "decoder_start_token_id": 0,
+            }
+            return T5ForConditionalGeneration(T5Config(vocab_size=size, **shape))
         case "bart":
             return BartForConditionalGeneration(BartConfig(vocab_size=size, **_BART))
         case "bart classifier":
-            return BartForSequenceClassification(BartConfig(vocab_size=size, num_labels=3, **_BART))
+            return BartForSequenceClassification(BartConfig(vocab_size=size, **_BART | {"num_labels": 3}))
         case "llama classifier" | "modernbert classifier":
             base = tiny_reader(kind.split()[0], num_labels=2)
         case _:

@@ -211,12 +211,11 @@ class TestSelfCheck:
     def test_shared_rows_that_are_wrong_are_switched_off(self) -> None:
         judge = judge_of(tiny_reader("bert", num_labels=2), "2x3")
         right = judge._mean
-        judge._mean = lambda row_logits, rows: (
-            right(row_logits, rows)
-            * (  # type: ignore[method-assign]
-                1.0 if not judge._shares_rows else 2.0
-            )
-        )
+
+        def wrong(row_logits: Tensor, rows: Any) -> Tensor:
+            return right(row_logits, rows) * (2 if judge._shares_rows else 1)
+
+        judge._mean = wrong  # type: ignore[method-assign]
         with pytest.warns(EquiLMWarning, match="wrong with sharing rows"):
             assert judge.self_check().switched_off == ("sharing rows",)
 
@@ -304,7 +303,7 @@ def test_trained_by_trainer_and_still_invariant(tmp_path: Path) -> None:
         logging_steps=1,
         seed=0,
     )
-    trainer = Trainer(judge, settings, train_dataset=rows)  # type: ignore[arg-type]
+    trainer = Trainer(judge, settings, train_dataset=rows)
     trainer.train()
     judge.eval()
     with torch.no_grad():

@@ -99,7 +99,7 @@ def test_one_seed_gives_the_swapped_text() -> None:
         for prompt in (ids, model.action.act(ids, g)):
             torch.manual_seed(5)
             texts.append(model.generate(prompt, do_sample=True, max_new_tokens=12, attention_mask=torch.ones_like(ids)))
-        assert torch.equal(model.action.act(cast(Tensor, texts[0]), g), texts[1])
+        assert torch.equal(model.action.act(cast(Tensor, texts[0]), g), cast(Tensor, texts[1]))
 
 
 class Largest(nn.Module):
@@ -148,7 +148,7 @@ def test_trained_by_trainer(tmp_path: Path) -> None:
         use_cpu=True,
         logging_steps=1,
     )
-    trainer = Trainer(model, settings, train_dataset=[{"input_ids": row, "labels": row} for row in ids])  # type: ignore[arg-type]
+    trainer = Trainer(model, settings, train_dataset=[{"input_ids": row, "labels": row} for row in ids])
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[-1] < losses[0] - 1e-3
