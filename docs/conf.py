@@ -36,7 +36,7 @@ autodoc_inherit_docstrings = False  # what an override does is said once, in its
 # Names of other projects: to resolve them, Sphinx would have to fetch those projects' indexes at every build.
 nitpick_ignore_regex = [
     (r"py:.*", r"(accelerate|numpy|torch|transformers|nn)\..*"),
-    (r"py:.*", r"(abc|collections|contextlib|dataclasses|logging|os|pathlib|random|typing)\..*"),
+    (r"py:.*", r"(abc|collections|contextlib|dataclasses|logging|os|pathlib|typing)\..*"),
     (r"py:.*", r"(Dataset|DatasetDict|GenerationMixin|PreTrainedModel|Trainer|Tensor|.*\.Wrapped|Wrapped)"),
     (r"py:class", r"equilm\.scan\.modeling_scan\.Decoder"),  # private: what an encoder hands to the steps
     (r"py:.*", r"(PathLike|Callable|Sequence|Mapping|Iterable|Iterator|Any|Literal.*)"),

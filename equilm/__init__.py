@@ -1,15 +1,24 @@
 """equilm: language models that treat demographic groups alike by construction."""
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
 from ._fairness_report import FairnessReport
 from ._modeling_base import EquiLMPreTrainedModel
 from .actions import Action
+from .auto import AutoEquiLM
 from .configuration_equilm import EquiLMConfig, EquiLMSeq2SeqConfig
 from .errors import EquiLMError, EquiLMWarning
 from .logits_process import EquiLogitsProcessor
 from .metrics.load_metric import load_metric
 from .modeling_equilm import EquiLMForCausalLM
+from .modeling_equilm_classification import EquiLMForSequenceClassification
+from .modeling_equilm_masked import EquiLMForMaskedLM
 from .modeling_equilm_seq2seq import EquiLMForSeq2SeqLM
 from .sampling import symmetrized_generate, symmetrized_log_prob
 from .symmetrize import equi_tune
@@ -21,11 +30,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Action",
+    "AutoEquiLM",
     "DemographicAxis",
     "EquiLMConfig",
     "EquiLMError",
     "EquiLMForCausalLM",
+    "EquiLMForMaskedLM",
     "EquiLMForSeq2SeqLM",
+    "EquiLMForSequenceClassification",
     "EquiLMPreTrainedModel",
     "EquiLMSeq2SeqConfig",
     "EquiLMWarning",
@@ -41,11 +53,15 @@ __all__ = [
 
 AutoConfig.register(EquiLMConfig.model_type, EquiLMConfig)
 AutoModelForCausalLM.register(EquiLMConfig, EquiLMForCausalLM)
+AutoModelForSequenceClassification.register(EquiLMConfig, EquiLMForSequenceClassification)
+AutoModelForMaskedLM.register(EquiLMConfig, EquiLMForMaskedLM)
 AutoConfig.register(EquiLMSeq2SeqConfig.model_type, EquiLMSeq2SeqConfig)
 AutoModelForSeq2SeqLM.register(EquiLMSeq2SeqConfig, EquiLMForSeq2SeqLM)
 
-# Saved models carry the code they need, for readers without this package (`trust_remote_code=True`).
+# Saved models include the code they need, for readers without this package (`trust_remote_code=True`).
 EquiLMConfig.register_for_auto_class()
 EquiLMForCausalLM.register_for_auto_class("AutoModelForCausalLM")
+EquiLMForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+EquiLMForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
 EquiLMSeq2SeqConfig.register_for_auto_class()
 EquiLMForSeq2SeqLM.register_for_auto_class("AutoModelForSeq2SeqLM")

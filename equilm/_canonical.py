@@ -1,8 +1,8 @@
-"""Canonicalization: each prompt is moved to one fixed member of its orbit, and what is generated is moved back.
+"""Canonicalization: each prompt is moved to one fixed member of its orbit, and the generated text is moved back.
 
-All prompts of one orbit are generated as the same canonical text, so with one seed they get one continuation, each in
-its own words: generate(g·x) = g·s·generate(x) for some s that fixes x. Where such an s ≠ e exists, the way back is
-drawn at random from the elements that fix the prompt, so that rounding never decides between tied words.
+All prompts of one orbit are generated as the same canonical prompt. So with the same seed they get the same
+continuation, each in its own words: generate(g·x) = g·s·generate(x) for some s that fixes x. If such an s ≠ e exists,
+the way back is drawn at random from the elements that fix the prompt, so that rounding never decides between ties.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Canonicalization:
 
     @property
     def inverse(self) -> "Canonicalization":
-        """The way back, from canonical text to the user's."""
+        """The way back, from canonical text to the user's text."""
         inverses = torch.tensor(list(map(self.action.group.inverse, self.action.group.elements)))
         return replace(self, elements=inverses.to(self.elements.device)[self.elements])
 
@@ -47,7 +47,7 @@ class Canonicalization:
     def act_on_logits(self, logits: Tensor) -> Tensor:
         """``u_r·y_r`` for logits ``(rows, V)``: (u·y)[v] = y[perm[u⁻¹][v]]."""
         inverses = self.inverse.elements.to(logits.device)
-        return logits.gather(-1, self.action.to(logits.device).permutation[inverses])
+        return logits.gather(-1, self.action.to(logits.device).permutation[inverses, : logits.shape[-1]])
 
     def act_on_cache(self, cache: OrbitCache) -> None:
         """Renumber a cache, in place: the row of (g, r) then holds g·u_r·x_r."""
@@ -96,7 +96,7 @@ def draw_canonicalization(
 
 
 def in_user_words(result: Any, texts: Canonicalization, rows: Canonicalization) -> Any:
-    """What ``generate`` returned, ids or a `ModelOutput`, in the user's words; caches are left to the caller.
+    """The result of ``generate``, ids or a `ModelOutput`, in the user's words; caches are left to the caller.
 
     Args:
         result: ids of shape ``(returned rows, length)``, or an output with sequences, scores and logits.
@@ -113,7 +113,7 @@ def in_user_words(result: Any, texts: Canonicalization, rows: Canonicalization) 
 
 
 class UserWordsProcessor(LogitsProcessor):
-    """Shows a user's logits processor the user's words, while generation goes on in canonical ones."""
+    """Shows a user's logits processor the user's words, while generation continues in canonical ones."""
 
     def __init__(self, processor: Callable[[Tensor, Tensor], Tensor], rows: Canonicalization):
         self.processor = processor

@@ -1,4 +1,4 @@
-"""The names of the cache: transformers 5.24 calls `cache` what was `past_key_values`; some models have their own."""
+"""The names of the cache: `past_key_values`, or `cache` since transformers 5.24; some models have their own name."""
 
 import inspect
 from dataclasses import fields
@@ -9,28 +9,29 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .errors import EquiLMError
 
-# What generate() and outputs call the cache in the transformers at hand.
+# The name of the cache in generate() and in outputs, in the installed version of transformers.
 CACHE = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
-# What a user may call it, in whatever version.
+# Its names for users and models, in all versions. RWKV's state, XLNet's mems and Reformer's past_buckets_states are not
+# a `Cache`: they cannot be forked, so these models run without one.
 SPELLINGS = ("cache", "past_key_values", "cache_params")
-# What forward passes call it; the last three are those of RWKV, XLNet and Reformer, and hold no `Cache`.
-_ARGUMENTS = (*SPELLINGS, "state", "mems", "past_buckets_states")
 
 
-def cache_argument(module: Any) -> str:
-    """What the forward pass of a model calls its cache."""
+def cache_argument(module: Any) -> str | None:
+    """The name of the cache in a model's forward pass; None for a model without a `Cache`."""
     parameters = inspect.signature(type(module).forward).parameters
-    return next((name for name in _ARGUMENTS if name in parameters), CACHE)
+    return next((name for name in SPELLINGS if name in parameters), None)
 
 
 def cache_of(outputs: Any) -> Any:
-    """The cache in a model's outputs, or None."""
-    names = [name for name in _ARGUMENTS if name in outputs.keys()]  # noqa: SIM118 - `in` logs where a name is old
-    return outputs[names[0]] if names else None
+    """The `Cache` in a model's outputs, or None."""
+    for name in SPELLINGS:
+        if name in outputs.keys() and isinstance(outputs[name], Cache):  # noqa: SIM118 - `in` logs where a name is old
+            return outputs[name]
+    return None
 
 
 def pop_cache(arguments: dict[str, Any]) -> Any:
-    """Take the cache out of arguments, whatever it is called there; None if there is none.
+    """Take the cache out of arguments, under any of its names; None if there is none.
 
     Raises:
         EquiLMError: if two caches are given.
@@ -40,10 +41,10 @@ def pop_cache(arguments: dict[str, Any]) -> Any:
 
 
 def one_cache(**given: Any) -> Any:
-    """The one cache that is given, under whichever name, or None.
+    """The one cache that is given, under any of its names, or None.
 
     Raises:
-        EquiLMError: if two caches are given, or something that is no cache.
+        EquiLMError: if two caches are given, or an object that is not a cache.
     """
     caches = {name: cache for name, cache in given.items() if cache is not None}
     if len(caches) > 1:

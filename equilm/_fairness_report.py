@@ -1,4 +1,4 @@
-"""What a wrapped model does and does not: the fairness report."""
+"""The fairness report: what a wrapped model swaps, and what it promises."""
 
 from dataclasses import dataclass
 
@@ -6,21 +6,28 @@ from ._coverage import Coverage
 from .configuration_equilm import EquiLMConfig
 from .groups import Group
 
+_PROMISES = {
+    "EquiLM": "P(gY|gX) = P(Y|X) for every g; with one seed generate(gX) = g·generate(X), ties drawn fairly",
+    "R-EquiLM": "equal logits for swapped and neutral words; no promise about general words or whole sentences",
+}
+
 
 @dataclass(frozen=True)
 class FairnessReport:
-    """What is on; ``str()`` of it is for people.
+    """The state of a wrapped model; ``str()`` gives it as text.
 
     Args:
         active: False inside ``model.plain()``.
         method: "EquiLM" or "R-EquiLM".
         group: the group that acts.
         order: |G|, the number of contexts that are averaged.
-        reduction: how the contexts' outputs become one.
-        swapped: for each axis the lists of words that are swapped, as the axis writes them.
-        not_swapped: for each axis the lists that this tokenizer does not have as single tokens, with the reason.
+        reduction: how the outputs of the contexts are combined.
+        swapped: for each axis, the lists of words that are swapped, as the axis writes them.
+        not_swapped: for each axis, the lists that this tokenizer does not have as single tokens, with the reason.
         general_words: R-EquiLM's general words, which keep the base model's logits; empty for EquiLM.
         tokens: the number of token ids that are swapped.
+        promise: what holds while it is on.
+        self_check: the result of the model's self-check.
     """
 
     active: bool
@@ -32,6 +39,8 @@ class FairnessReport:
     not_swapped: dict[str, dict[tuple[str, ...], str]]
     general_words: tuple[str, ...]
     tokens: int
+    promise: str
+    self_check: str = "not run"
 
     def __str__(self) -> str:
         state = f"{self.method} is on" if self.active else f"{self.method} is OFF here: inside model.plain()"
@@ -42,11 +51,8 @@ class FairnessReport:
                 lines.append(f"{axis}: NOT {'/'.join(words)}: {reason}")
         if self.general_words:
             lines.append(f"general words, as in the base model: {', '.join(self.general_words)}")
-        promise = {
-            "EquiLM": "P(gY|gX) = P(Y|X) for every g; with one seed generate(gX) = g·generate(X), ties drawn fairly",
-            "R-EquiLM": "equal logits for swapped and neutral words; no promise about general words or whole sentences",
-        }[self.method]
-        lines.append(f"promise: {promise}" if self.active else "promise: none while off")
+        lines.append(f"promise: {self.promise if self.active else 'none while off'}")
+        lines.append(f"self-check: {self.self_check}")
         return "\n".join(lines)
 
 
@@ -70,16 +76,19 @@ def fairness_report(config: EquiLMConfig, active: bool) -> FairnessReport:
             if entry not in swapped[axis["name"]]
         }
     general = [word for axis in config.axes or [] for word in axis["general_words"]] if config.relaxed else []
+    method = "R-EquiLM" if config.relaxed else "EquiLM"
     return FairnessReport(
         active=active,
-        method="R-EquiLM" if config.relaxed else "EquiLM",
+        method=method,
         group=action.group,
         order=action.group.order,
-        reduction="the mean over g of the base model's logits on g·x, columns permuted back (paper, eq. 3)",
+        reduction=("the mean over g, weighted by λ(g·x)," if config.orbit_weights else "the mean over g")
+        + " of the base model's logits on g·x, columns permuted back (paper, eq. 3)",
         swapped=swapped,
         not_swapped=not_swapped,
         general_words=tuple(dict.fromkeys(general)),
         tokens=int(action.moved.sum()),
+        promise=_PROMISES[method],
     )
 
 

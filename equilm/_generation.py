@@ -1,7 +1,9 @@
-"""`generate` for EquiLM: transformers' own loop, run on canonical prompts so that one seed gives one text."""
+"""`generate` for EquiLM: transformers' own loop, run on canonical prompts, so that all groups get the same text."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn, cast
 
 import torch
@@ -16,6 +18,7 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils.generic import ModelOutput
 
+from ._base_arguments import refuse_inputs
 from ._canonical import (
     Canonicalization,
     UserWordsCriteria,
@@ -35,18 +38,18 @@ from ._generation_checks import (
     warn_nothing_swapped,
     warn_unchecked,
 )
-from ._orbit_rows import OrbitCache
+from ._orbit_rows import OrbitCache, is_filled
 from .actions import TokenAction
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
 
 
 class FairGenerationMixin(GenerationMixin):
-    """Generation that keeps eq. 4 under every decoder, or refuses.
+    """Generation that satisfies eq. 4 with every decoder, or refuses.
 
-    EquiLM's prompts are moved to a canonical member of their orbit, transformers generates there, and the text, scores
-    and cache are moved back (see `equilm._canonical`). R-EquiLM promises nothing about sentences and is generated from
-    directly.
+    EquiLM moves each prompt to the canonical prompt of its orbit, transformers generates from it, and the text, scores
+    and cache are moved back (see `equilm._canonical`). R-EquiLM promises nothing about sentences, so it generates from
+    the prompts directly.
     """
 
     action: TokenAction
@@ -68,19 +71,19 @@ class FairGenerationMixin(GenerationMixin):
         fair_ties: bool = True,
         **kwargs: Any,
     ) -> ModelOutput | Tensor:
-        """As transformers' ``generate``, with every argument of it, fair.
+        """Generate fair text; takes every argument of transformers' ``generate``.
 
         Args:
             inputs: prompts, int64, shape ``(B, T)``, left-padded; also as ``input_ids``.
             generation_config: as in transformers.
-            logits_processor: run on the user's words; ones that name tokens get a warning.
-            stopping_criteria: likewise.
-            prefix_allowed_tokens_fn: likewise.
+            logits_processor: processors, which see the user's words; one that cannot be checked causes a warning.
+            stopping_criteria: criteria, as for ``logits_processor``.
+            prefix_allowed_tokens_fn: a function, as for ``logits_processor``.
             streamer: gets the user's words.
-            fair_ties: after a prompt that some group element s ≠ e leaves as it is, "he" and "she" are equally
-                likely up to rounding. True relabels the text by such an s, drawn uniformly from torch's seeded
-                generator; False lets rounding choose, always the same way.
-            kwargs: generation settings, ``attention_mask``, a ``cache`` and what else transformers takes.
+            fair_ties: where some group element s ≠ e fixes the prompt, "he" and "she" are equally likely up to
+                rounding. True applies such an s, drawn uniformly from torch's seeded generator, to the text; False lets
+                rounding choose, the same way each time.
+            kwargs: generation settings, ``attention_mask``, a ``cache`` and whatever else transformers takes.
 
         Returns:
             As in transformers; ids of shape ``(B·num_return_sequences, length)``, or a `ModelOutput`.
@@ -102,12 +105,16 @@ class FairGenerationMixin(GenerationMixin):
             raise EquiLMError("EquiLM needs input_ids: inputs_embeds cannot be permuted. Pass the prompt's token ids.")
         kwargs |= {} if (given := pop_cache(kwargs)) is None else {CACHE: given}
         transformers_loop = cast(Any, super())
-        settings, _ = settings_of_call(cast(Any, self), generation_config, kwargs)
+        settings, others = settings_of_call(cast(Any, self), generation_config, kwargs)
+        refuse_inputs(others, inspect.signature(cast(Any, self).forward).parameters)
+        if kwargs.get("mm_token_type_ids") is not None:
+            del kwargs["mm_token_type_ids"]  # of text alone, as where they are left out
         if settings.cache_implementation == "paged":
             self._refuse_continuous_batching()
         tokenizer = kwargs.get("tokenizer")
         if tokenizer is not None:
-            check_tokenizer(tokenizer.name_or_path, tokenizer.decode, tokenizer.encode, self.config.coverage or ())
+            encode = partial(tokenizer.encode, add_special_tokens=False)
+            check_tokenizer(tokenizer.name_or_path, tokenizer.decode, encode, self.config.coverage or ())
         check_settings(settings, self.action, tokenizer)
         warn_unchecked("The logits processor", logits_processor or (), EQUIVARIANT_PROCESSORS)
         warn_unchecked("The stopping criterion", stopping_criteria or (), EQUIVARIANT_CRITERIA)
@@ -175,37 +182,37 @@ class FairGenerationMixin(GenerationMixin):
         return ids
 
     def generate_batch(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: continuous batching would drop fairness without a word."""
+        """Refused: continuous batching would silently drop fairness."""
         self._refuse_continuous_batching()
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: continuous batching would drop fairness without a word."""
+        """Refused: continuous batching would silently drop fairness."""
         self._refuse_continuous_batching()
 
     def continuous_batching_context_manager(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: continuous batching would drop fairness without a word."""
+        """Refused: continuous batching would silently drop fairness."""
         self._refuse_continuous_batching()
 
     def _refuse_continuous_batching(self) -> NoReturn:
         raise EquiLMError(
-            "Continuous batching and the paged cache run each request by itself, so its permuted contexts cannot be "
+            "Continuous batching and the paged cache run each request on its own, so its permuted contexts cannot be "
             "averaged. Use generate() without cache_implementation='paged', or sequence-level fairness."
         )
 
 
 @contextmanager
 def _canonical_cache(cache: Any, canonical: Canonicalization, rows: Canonicalization) -> Iterator[None]:
-    """Keep the caller's cache in canonical words inside, and in the caller's own words again after, come what may.
+    """Move the caller's cache to canonical words within the block, and back to the caller's words after it.
 
     Args:
-        cache: what the caller passed, or None.
-        canonical: the canonicalization of the prompts, which a filled cache holds on entry.
-        rows: that of the rows that the search runs on, which the cache holds once it has been expanded.
+        cache: the caller's cache, or None.
+        canonical: the canonicalization of the prompts, whose rows a filled cache has on entry.
+        rows: the canonicalization of the rows that the search runs on, which the cache has once it is expanded.
     """
     if cache is None:
         yield
         return
-    if cache.get_seq_length() > 0:
+    if is_filled(cache):
         canonical.act_on_cache(cache)
     try:
         yield
@@ -216,7 +223,7 @@ def _canonical_cache(cache: Any, canonical: Canonicalization, rows: Canonicaliza
 
 
 def _with_start(ids: Tensor, mask: Tensor | None, kwargs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """All that is read before the first new token, with its mask: an encoder-decoder's text may have a start too."""
+    """All ids read before the first new token, and their mask; for an encoder-decoder, also the start of its text."""
     start, start_mask = kwargs.get("decoder_input_ids"), kwargs.get("decoder_attention_mask")
     if start is None:
         return ids, mask

@@ -1,4 +1,4 @@
-"""Which generation settings keep the guarantee: those that name tokens must treat all members of a list alike."""
+"""Checks that generation settings keep the guarantee: those that name tokens must treat the words of a list alike."""
 
 import copy
 import warnings
@@ -66,7 +66,7 @@ _REFUSED_SETTINGS = {
 def settings_of_call(
     model: PreTrainedModel, config: GenerationConfig | None, kwargs: dict[str, Any]
 ) -> tuple[GenerationConfig, dict[str, Any]]:
-    """The settings that a call of ``generate`` will follow, and the keyword arguments that are none.
+    """The settings that a call of ``generate`` will follow, and the keyword arguments that are not settings.
 
     As in transformers, keyword arguments come before ``config``, and that before the model's own generation settings.
 
@@ -88,7 +88,7 @@ def check_settings(
     Args:
         config: the settings of this call, defaults filled in.
         action: the model's action on token ids.
-        tokenizer: what ``generate`` was given, needed with ``stop_strings``.
+        tokenizer: the tokenizer that ``generate`` was given; needed with ``stop_strings``.
 
     Raises:
         EquiLMError: names the setting, its value and the remedy.
@@ -118,7 +118,7 @@ def _check_invariant(name: str, values: dict[tuple[int, ...], float], action: To
     table = action.permutation.cpu()
     for ids, value in values.items():
         if not all(0 <= token < action.vocab_size for token in ids):
-            continue  # transformers has its own word on ids outside the vocabulary, such as -1 for none
+            continue  # transformers handles ids outside the vocabulary, such as -1 for none, itself
         for g in action.group.elements:
             image = tuple(table[g, list(ids)].tolist())
             if values.get(image) != value:
@@ -156,7 +156,7 @@ def _ways_to_match(text: str, stop: str) -> set[str]:
 
 
 def warn_unchecked(kind: str, items: Iterable[Callable[..., Any]], known: tuple[type, ...]) -> None:
-    """Warn about a user's processor or criterion, which may look at which tokens it sees."""
+    """Warn of a user's processor or criterion, which sees token ids and may treat those of one list differently."""
     for item in items:
         if not isinstance(item, known):
             warnings.warn(
@@ -170,7 +170,7 @@ def warn_unchecked(kind: str, items: Iterable[Callable[..., Any]], known: tuple[
 def warn_nothing_swapped(
     ids: Tensor, attention_mask: Tensor | None, action: TokenAction, unmapped: Sequence[Sequence[int]]
 ) -> None:
-    """Warn of prompts whose only equality words are ones the table could not map: nothing will be swapped.
+    """Warn of prompts in which nothing is swapped, because the table could not map any of their equality words.
 
     Args:
         ids: prompts, shape ``(B, T)``.
@@ -188,7 +188,7 @@ def warn_nothing_swapped(
         for sequence in unmapped:
             if _contains(prompt, list(sequence)):
                 warnings.warn(
-                    f"Prompt {row} holds an equality word that this tokenizer cannot carry (tokens {list(sequence)}) "
+                    f"Prompt {row} holds an equality word that this tokenizer cannot swap (tokens {list(sequence)}) "
                     "and no other, so nothing in it is swapped. `equilm audit` lists such words; TextSymmetrizer "
                     "swaps them in text.",
                     EquiLMWarning,

@@ -1,11 +1,11 @@
-"""Paying for the orbit, not the group: which permuted contexts differ, and a cache that knows which row holds which.
+"""Running each distinct permuted context once: the rows of an orbit, and a cache that knows which row belongs to whom.
 
-g·x and h·x are one row where g⁻¹h fixes x: one row until the first equality word, and only the axes that a text
-mentions thereafter. Equal prompts of a batch share rows too, until their texts part. This is exact.
+g·x and h·x share a row if g⁻¹h fixes x. So a text has one row until its first equality word, and after that only those
+of the axes that it mentions. Equal prompts of a batch also share rows until their texts differ. Sharing is exact.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,28 +24,59 @@ class Rows:
         first: int64, shape ``(n,)``: for each row one place ``g·B + b`` that it serves.
         patterns: int64, shape ``(K, B)``: the distinct ones among the |G| rows of ``branches``.
         counts: int64, shape ``(K,)``: how often each occurs.
+        weights: shape ``(|G|, B, T)``, adding up to 1 over g, where means are weighted; None: all alike.
     """
 
     branches: Tensor
     first: Tensor
     patterns: Tensor
     counts: Tensor
+    weights: Tensor | None = None
 
     def to(self, device: torch.device) -> "Rows":
         """The same rows, their indices on ``device``."""
         if self.first.device == device:
             return self
-        return Rows(*(indices.to(device) for indices in (self.branches, self.first, self.patterns, self.counts)))
+        branches, first, patterns, counts = self.branches, self.first, self.patterns, self.counts
+        weights = None if self.weights is None else self.weights.to(device)
+        return Rows(branches.to(device), first.to(device), patterns.to(device), counts.to(device), weights)
+
+    def weighed(self, per_row: Tensor) -> "Rows":
+        """The same rows, their means weighted.
+
+        Args:
+            per_row: λ of each row, shape ``(n, T)``.
+
+        Raises:
+            EquiLMError: for weights that are negative, not finite or all zero.
+        """
+        weights = per_row.to(torch.promote_types(per_row.dtype, torch.float32))[self.branches]  # (|G|, B, T)
+        total = weights.sum(0)
+        if not torch.compiler.is_compiling() and not bool(
+            ((weights >= 0).all(0) & (total > 0) & total.isfinite()).all()
+        ):
+            raise EquiLMError(
+                "The weights of a text and its swaps must be finite, none negative and not all 0; λ gave others. End "
+                "it with softplus or exp."
+            )
+        return replace(self, weights=weights / total)
 
     def select(self, per_text: Tensor) -> Tensor:
-        """What is given for each text ``(B, ...)``, for each row ``(n, ...)``."""
+        """Repeat values of the texts ``(B, ...)`` for the rows ``(n, ...)``."""
         return per_text[self.first % self.branches.shape[1]]
 
     def mean(self, per_row: Tensor) -> Tensor:
-        """The mean over g of what is given for each row, ``(n, ...)`` to ``(B, ...)``, summed in float32 at least."""
+        """The mean over g of the rows' values, from ``(n, ...)`` to ``(B, ...)``, summed in float32 or higher.
+
+        With weights, from ``(n, T, ...)`` to ``(B, T, ...)``.
+        """
         if len(self.patterns) == 1:
             return per_row[self.patterns[0]]
         total = torch.zeros((), dtype=torch.promote_types(per_row.dtype, torch.float32), device=per_row.device)
+        if self.weights is not None:  # (|G|, B, T) on (B, T, ...)
+            for branch, weights in zip(self.branches, self.weights, strict=True):
+                total = total + per_row[branch] * weights.reshape(*weights.shape, *[1] * (per_row.ndim - weights.ndim))
+            return total.to(per_row.dtype)
         for pattern, count in zip(self.patterns, self.counts / len(self.branches), strict=True):
             total = total + per_row[pattern] * count
         return total.to(per_row.dtype)
@@ -88,18 +119,20 @@ def distinct_rows(
 
 def per_row(value: Any, rows: Rows, batch: int) -> Any:
     """An attention mask, positions or token types of texts, for rows."""
+    if not isinstance(value, dict) and value.ndim == 3 and value.shape[1] in (1, batch):  # positions of several kinds
+        return value.expand(-1, batch, -1)[:, rows.first % batch]
     if isinstance(value, dict):  # a static cache has one mask for each kind of layer, or none
         return {kind: mask if mask is None else per_row(mask, rows, batch) for kind, mask in value.items()}
     return rows.select(value.expand(batch, *value.shape[1:]))  # positions may be given once for the whole batch
 
 
-def choose(tensors: Sequence[Tensor] | None, rows: Tensor) -> tuple[Tensor, ...] | None:
-    """These rows of the hidden states or attentions of every layer."""
-    return None if tensors is None else tuple(tensor[rows] for tensor in tensors)
+def choose(tensors: Sequence[Tensor | None] | None, rows: Tensor) -> Any:
+    """These rows of the hidden states or attentions of every layer; None for layers that were not asked for."""
+    return None if tensors is None else tuple(None if tensor is None else tensor[rows] for tensor in tensors)
 
 
 class OrbitCache:
-    """What `adopt` adds to a transformers cache: it answers for a batch of texts, and holds the rows of their orbits.
+    """What `orbit_cache` adds to a transformers cache: it answers for a batch of texts, and holds their orbits' rows.
 
     ``reorder_cache``, ``batch_select_indices`` and ``batch_repeat_interleave`` take indices of texts. Repeating texts
     costs nothing; rows that no text needs any more are dropped.
@@ -107,6 +140,7 @@ class OrbitCache:
 
     branches: Tensor | None = None  # (|G|, B): the row that holds g·x_b; None while empty
     row_count = 0
+    token_count = 0  # of each text, padding included; only counted where nothing is cropped
     static = False
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
@@ -119,7 +153,7 @@ class OrbitCache:
         self.reorder_cache(indices)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Have every text ``repeats`` times in a row."""
+        """Repeat every text ``repeats`` times, copies next to each other."""
         if self.branches is not None:
             self.assign(self.branches.repeat_interleave(repeats, dim=1))
 
@@ -127,6 +161,14 @@ class OrbitCache:
         """Empty the cache."""
         super().reset()  # type: ignore[misc]
         self.branches = None
+        self.token_count = 0
+
+    def get_seq_length(self, *args: Any, **kwargs: Any) -> int:
+        """As in transformers, also where all layers keep a state, which has no length and cannot be cropped."""
+        try:
+            return int(super().get_seq_length(*args, **kwargs))  # type: ignore[misc]
+        except ValueError:
+            return self.token_count
 
     def assign(self, branches: Tensor) -> None:
         """Hold the rows ``branches`` of shape ``(|G|, B)``, numbered as they are now, and no others."""
@@ -140,23 +182,74 @@ class OrbitCache:
     def fork(self, parents: Tensor) -> None:
         """Let row i continue what row ``parents[i]`` holds."""
         if len(parents) != self.row_count or bool((parents != torch.arange(len(parents), device=parents.device)).any()):
-            super().reorder_cache(parents)  # type: ignore[misc]
+            reorder(self, type(self).__bases__[1], parents)
             self.row_count = len(parents)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """For pickle and deepcopy: the class is made when it is first needed, so it is identified by its parts."""
+        return _empty_orbit_cache, (type(self).__bases__[1],), self.__dict__
+
+
+def reorder(cache: Any, kind: type, parents: Tensor) -> None:
+    """Let row i of a cache continue what row ``parents[i]`` holds.
+
+    Args:
+        cache: a transformers cache.
+        kind: its class without what `orbit_cache` adds.
+        parents: int64, shape ``(n,)``.
+    """
+    by_selection, by_reordering = (_definer(kind, name) for name in ("batch_select_indices", "reorder_cache"))
+    if by_selection is not by_reordering and issubclass(by_selection, by_reordering):
+        # MiniMax's has states of its own, and says only in one of the two methods what becomes of them.
+        by_selection.batch_select_indices(cache, parents)
+    else:
+        by_reordering.reorder_cache(cache, parents)
+
+
+def _definer(kind: type, method: str) -> Any:
+    return next(base for base in kind.__mro__ if method in vars(base))
 
 
 _ORBIT_CLASSES: dict[type, type] = {}  # one for each class of caches, so that types compare equal
 
 
-def adopt(cache: Any, rows: Rows) -> None:
-    """Note in a cache, in place, which rows it was just filled with; from then on it is an `OrbitCache`."""
+def _orbit_class(plain: type) -> type:
+    if plain not in _ORBIT_CLASSES:
+        _ORBIT_CLASSES[plain] = type(f"Orbit{plain.__name__}", (OrbitCache, plain), {})
+    return _ORBIT_CLASSES[plain]
+
+
+def _empty_orbit_cache(plain: type) -> Any:
+    orbit_class = _orbit_class(plain)
+    return object.__new__(orbit_class)
+
+
+def orbit_cache(cache: Any) -> Any:
+    """Make a transformers cache an `OrbitCache`, in place."""
     if not isinstance(cache, OrbitCache):
-        plain = type(cache)
-        if plain not in _ORBIT_CLASSES:
-            _ORBIT_CLASSES[plain] = type(f"Orbit{plain.__name__}", (OrbitCache, plain), {})
-        cache.__class__ = _ORBIT_CLASSES[plain]
+        cache.__class__ = _orbit_class(type(cache))
         cache.static = is_static(cache)
+    return cache
+
+
+def adopt(cache: Any, rows: Rows, tokens: int) -> None:
+    """Note in a cache, in place, which rows it was just filled with, and with how many tokens of each text."""
+    orbit_cache(cache)
     cache.branches = rows.branches
     cache.row_count = len(rows.first)
+    cache.token_count += tokens
+
+
+def is_filled(cache: Any) -> bool:
+    """Whether a cache, or None, has seen tokens."""
+    if cache is None:
+        return False
+    if isinstance(cache, OrbitCache) and cache.branches is None:
+        return False
+    try:
+        return bool(cache.get_seq_length() > 0)
+    except ValueError:  # there is no length where all layers keep a state
+        return bool(cache.has_previous_state())
 
 
 def is_static(cache: Any) -> bool:

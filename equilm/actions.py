@@ -1,6 +1,7 @@
 """Group actions on tensors: on token ids and logit columns, on pixels, trivial and regular."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import EquiLMError
-from .groups import CyclicGroup, DihedralGroup, Group, direct_product
+from .groups import CyclicGroup, DihedralGroup, Factors, Group
 
 __all__ = [
     "Action",
@@ -131,30 +132,37 @@ class TokenAction:
 
     @classmethod
     def from_cycles(
-        cls, cycles: Sequence[Sequence[Sequence[int]]], vocab_size: int, general_ids: Sequence[int] = ()
+        cls,
+        cycles: Sequence[Sequence[Sequence[int]]],
+        vocab_size: int,
+        general_ids: Sequence[int] = (),
+        factors: Sequence[Mapping[str, int]] | None = None,
     ) -> "TokenAction":
-        """The action of a product of cyclic groups, one for each axis; several axes make a `ProductGroup`.
+        """The action of a product of cyclic groups, one for each factor; several make a `ProductGroup`.
 
         Args:
             cycles: for each axis its lists of token ids, each list as long as the axis has members. The generator
                 turns each id into the next one of its list (paper, section 5.3: a cyclic shift by one).
             vocab_size: V, the size of the model's (padded) vocabulary; ids in no list are fixed.
             general_ids: the ids of R-EquiLM's general words.
+            factors: for each axis its factors and their sizes, such as ``{"gender": 2, "race": 2}`` for a joint list,
+                which has one id for each combination, row-major. By default each axis is a factor of its own.
 
         Raises:
             EquiLMError: for an id outside the vocabulary or in two places, and for lists of unequal length.
         """
-        _check_cycles(cycles, vocab_size)
+        if factors is None:
+            factors = [{str(number): len(lists[0])} for number, lists in enumerate(cycles) if lists]
+        _check_cycles(cycles, [math.prod(own.values()) for own in factors], vocab_size)
         for token in general_ids:
             _check_id(token, vocab_size)
-        factors = [CyclicGroup(len(lists[0])) for lists in cycles]
-        group = direct_product(*factors)
-        permutation = torch.arange(vocab_size, device="cpu").repeat(group.order, 1)  # (|G|, V)
-        for g in group.elements:
-            shifts = group.split(g)
-            for lists, shift in zip(cycles, shifts, strict=True):
-                rows = torch.tensor(lists, device="cpu")  # (lists, d)
-                permutation[g, rows] = rows.roll(-shift, dims=1)
+        product = Factors(factors)
+        permutation = torch.arange(vocab_size, device="cpu").repeat(product.group.order, 1)  # (|G|, V)
+        for number, lists in enumerate(cycles):
+            rows = torch.tensor(lists, device="cpu").view(len(lists), -1)  # (lists, d)
+            for g, moves in enumerate(product.moves(number)):
+                permutation[g, rows] = rows[:, list(moves)]
+        group = product.group
         return cls(group, permutation, tuple(sorted(set(general_ids))))
 
     @property
@@ -178,8 +186,11 @@ class TokenAction:
         return self.permutation[g][x]
 
     def act_on_logits(self, logits: Tensor, g: int) -> Tensor:
-        """``g·y`` for logits ``(..., V)``; ``g⁻¹·y`` is ``act_on_logits(y, group.inverse(g))``."""
-        return logits.index_select(-1, self.permutation[self.group.inverse(g)])
+        """``g·y`` for logits ``(..., V)``; ``g⁻¹·y`` is ``act_on_logits(y, group.inverse(g))``.
+
+        Some models have fewer logits than token ids: their heads leave out the padding at the end of the vocabulary.
+        """
+        return logits.index_select(-1, self.permutation[self.group.inverse(g), : logits.shape[-1]])
 
     def orbit(self, ids: Tensor) -> Tensor:
         """All of ``g·ids``: shape ``(|G|, *ids.shape)``."""
@@ -225,11 +236,11 @@ class TokenAction:
                     )
 
 
-def _check_cycles(cycles: Sequence[Sequence[Sequence[int]]], vocab_size: int) -> None:
-    if not cycles or not all(cycles):
+def _check_cycles(cycles: Sequence[Sequence[Sequence[int]]], sizes: Sequence[int], vocab_size: int) -> None:
+    if not any(cycles) or len(cycles) != len(sizes):
         raise EquiLMError("A token action needs at least one axis, and each axis at least one list of token ids.")
-    for lists in cycles:
-        lengths = sorted({len(ids) for ids in lists})
+    for lists, size in zip(cycles, sizes, strict=True):
+        lengths = sorted({len(ids) for ids in lists} | {size})
         if len(lengths) > 1 or lengths[0] < 2:
             raise EquiLMError(f"All lists of an axis need one length, at least 2, got lengths {lengths}.")
     seen: set[int] = set()

@@ -1,18 +1,19 @@
 """The configuration of an EquiLM: the base model's, the demographic axes, and which of their words are swapped."""
 
-from typing import Any
+import copy
+from typing import Any, Literal, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from ._coverage import Coverage, check_coverage, general_token_ids, token_cycles
+from ._coverage import Coverage, axis_factors, check_coverage, general_token_ids, token_cycles
 from .actions import TokenAction
 from .errors import EquiLMError
 
 
 @strict
 class EquiLMConfig(PreTrainedConfig):
-    """Configuration of `EquiLMForCausalLM`; `EquiLMForCausalLM.from_base` writes it for you.
+    """Configuration of all wrapped models but encoder-decoders; `EquiLMForCausalLM.from_base` and its like write it.
 
     The words of ``axes`` and their ``coverage`` say which tokens are swapped. A model without words has ``cycles``
     instead.
@@ -20,10 +21,12 @@ class EquiLMConfig(PreTrainedConfig):
     Args:
         text_config: the base model's configuration, or a dict of it.
         axes: the demographic axes as in their JSON files.
-        coverage: rows of `Coverage`, or dicts of them: which surface forms are swapped, and why others are not.
+        coverage: `Coverage` rows, or dicts of them, which say which surface forms are swapped, and why others are not.
         relaxed: R-EquiLM instead of EquiLM.
-        cycles: only without ``coverage``: for each axis its lists of token ids. The generator turns each id into the
-            next of its list.
+        cycles: only without ``coverage``: for each axis, its lists of token ids. The generator turns each id into the
+            next one in its list.
+        orbit_weights: λ-equitune in place of the plain mean: ``"learned"``, or ``"given"`` by the user, who passes
+            ``weights`` when loading as well.
         general_ids: only with ``cycles``: token ids of R-EquiLM's general words (the set 𝒢 of the paper, section 5.3).
 
     Raises:
@@ -41,18 +44,39 @@ class EquiLMConfig(PreTrainedConfig):
     relaxed: bool = False
     cycles: list[list[list[int]]] | None = None
     general_ids: list[int] | None = None
+    orbit_weights: Literal["learned", "given"] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.text_config is None:
             self.text_config = AutoConfig.for_model("gpt2")
         elif isinstance(self.text_config, dict):
             self.text_config = AutoConfig.for_model(**self.text_config)
+        else:  # transformers writes the choice of attention into the configurations below its own
+            self.text_config = copy.deepcopy(self.text_config)
+        self._take_over_labels(kwargs)
         if self.coverage is not None:
             self._read_coverage()
             kwargs.pop("unmapped", None)  # stored until 2026-11, and derived from the coverage since
         super().__post_init__(**kwargs)
         if self.coverage is not None or self.cycles is not None:
             self.token_action()
+
+    def _take_over_labels(self, given: dict[str, Any]) -> None:
+        """A classifier's labels are those of the base model, unless they are given."""
+        base = cast(PreTrainedConfig, self.text_config)
+        if self.id2label is None and "num_labels" not in given:
+            self.id2label, self.label2id = base.id2label, base.label2id
+        if self.problem_type is None:
+            self.problem_type = base.problem_type
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
+        """The part of the base model's configuration that is about text."""
+        return cast(PreTrainedConfig, self.text_config).get_text_config(*args, **kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the size of the base model's (padded) vocabulary."""
+        return cast(int, self.get_text_config().vocab_size)
 
     def _read_coverage(self) -> None:
         rows, axes = self.coverage or [], self.axes or []
@@ -61,8 +85,8 @@ class EquiLMConfig(PreTrainedConfig):
             check_coverage(axes, self.coverage)
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise EquiLMError(
-                f"axes or coverage of this EquiLMConfig is malformed ({error!r}). Get the repository anew, or wrap the "
-                "base model again with EquiLMForCausalLM.from_base."
+                f"axes or coverage of this EquiLMConfig is malformed ({error!r}). Download the repository again, "
+                "or wrap the base model again with EquiLMForCausalLM.from_base."
             ) from error
         stored = (self.cycles, self.general_ids)  # in files from before these were derived
         self.cycles = self.general_ids = None
@@ -70,8 +94,8 @@ class EquiLMConfig(PreTrainedConfig):
         for name, old, new in zip(("cycles", "general_ids"), stored, derived, strict=True):
             if old is not None and old != new:
                 raise EquiLMError(
-                    f"{name} of this EquiLMConfig are not the token ids of its coverage. Get the repository anew, or "
-                    "wrap the base model again with EquiLMForCausalLM.from_base."
+                    f"{name} of this EquiLMConfig are not the token ids of its coverage. Download the repository "
+                    "again, or wrap the base model again with EquiLMForCausalLM.from_base."
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,7 +107,7 @@ class EquiLMConfig(PreTrainedConfig):
         return output
 
     def token_cycles(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """For each axis the lists of token ids that are swapped."""
+        """For each axis, the lists of token ids that are swapped."""
         if self.coverage is not None:
             return token_cycles([axis["name"] for axis in self.axes or ()], self.coverage)
         return tuple(tuple(map(tuple, lists)) for lists in self.cycles or ())
@@ -100,7 +124,8 @@ class EquiLMConfig(PreTrainedConfig):
                 "EquiLMForCausalLM.from_base(model, tokenizer, axes=...), which maps the words to tokens."
             )
         vocab_size = self.get_text_config().vocab_size
-        action = TokenAction.from_cycles(self.token_cycles(), vocab_size, self.token_general_ids())
+        factors = None if self.coverage is None else [axis_factors(axis) for axis in self.axes or ()]
+        action = TokenAction.from_cycles(self.token_cycles(), vocab_size, self.token_general_ids(), factors)
         if not self.relaxed:
             return action
         relaxed = action.relaxed()

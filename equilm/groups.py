@@ -1,7 +1,8 @@
-"""Finite groups: cyclic, dihedral and their products; elements are ``0 … order - 1``, and ``0`` is the identity."""
+"""Finite groups: cyclic, dihedral, products and the group of several axes; element ``0`` is the identity."""
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 from .errors import EquiLMError
@@ -36,7 +37,7 @@ class Group(ABC):
 
     @abstractmethod
     def _key(self) -> tuple[object, ...]:
-        """What two groups of the same type must share to be equal: their order, say, or their factors."""
+        """What two groups of the same type must share to be equal, such as their order or their factors."""
 
     @property
     def elements(self) -> range:
@@ -197,7 +198,7 @@ class ProductGroup(Group):
 
 
 def direct_product(*groups: Group) -> Group:
-    """The direct product of the groups; of a single one, that group itself.
+    """The direct product of the groups; for a single group, the group itself.
 
     Args:
         groups: the factors, at least one.
@@ -207,6 +208,59 @@ def direct_product(*groups: Group) -> Group:
         (CyclicGroup(2), 6)
     """
     return groups[0] if len(groups) == 1 else ProductGroup(*groups)
+
+
+class Factors:
+    """The group of several axes: the product of the distinct factors they name, in the order of first mention.
+
+    An axis has one factor, its own, or several: the words of a joint list are indexed by one member of each. The words
+    of a list are numbered as *cells*, row-major: a list of shape ``(2, 3)`` has cells 0 to 5, and the last index runs
+    fastest.
+
+    Args:
+        axes: for each axis its factors, from name to number of members.
+
+    Raises:
+        EquiLMError: for one name with two sizes.
+
+    Example:
+        >>> factors = Factors([{"gender": 2}, {"gender": 2, "race": 3}])
+        >>> factors.sizes, factors.group
+        ({'gender': 2, 'race': 3}, ProductGroup(CyclicGroup(2), CyclicGroup(3)))
+        >>> factors.moves(1)[4]  # element 4 is (1, 1)
+        (4, 5, 3, 1, 2, 0)
+    """
+
+    def __init__(self, axes: Sequence[Mapping[str, int]]):
+        self.axes = tuple(dict(axis) for axis in axes)
+        self.sizes: dict[str, int] = {}
+        for axis in self.axes:
+            for name, size in axis.items():
+                if self.sizes.setdefault(name, size) != size:
+                    raise EquiLMError(
+                        f"The axis {name!r} has {self.sizes[name]} members in one place and {size} in another. Use "
+                        "lists made for the same members, or give the two axes different names."
+                    )
+        self.group = direct_product(*map(CyclicGroup, self.sizes.values()))
+
+    def shifts(self, g: int) -> dict[str, int]:
+        """By how many members ``g`` moves each factor."""
+        self.group.check_element(g)
+        return dict(zip(self.sizes, self.group.split(g), strict=True))
+
+    def moves(self, axis: int) -> tuple[tuple[int, ...], ...]:
+        """For each element the cell that each cell of an axis's lists is moved to: shape ``(|G|, cells)``."""
+        own = self.axes[axis]
+        return tuple(self._move(own, self.shifts(g)) for g in self.group.elements)
+
+    @staticmethod
+    def _move(own: Mapping[str, int], shifts: Mapping[str, int]) -> tuple[int, ...]:
+        steps = [math.prod(list(own.values())[number + 1 :]) for number in range(len(own))]
+        moved = []
+        for members in product(*map(range, own.values())):  # the cells, row-major
+            parts = zip(own.items(), members, steps, strict=True)
+            moved.append(sum((member + shifts[name]) % size * step for (name, size), member, step in parts))
+        return tuple(moved)
 
 
 def check_group(group: Group) -> None:

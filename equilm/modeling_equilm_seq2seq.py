@@ -1,19 +1,127 @@
 """EquiLM and R-EquiLM around any encoder-decoder language model of transformers, such as T5 and BART."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+from transformers.modeling_outputs import BaseModelOutput, MoEModelOutput, Seq2SeqLMOutput
 
+from ._base_arguments import refuse_unknown
 from ._compat import CACHE, cache_of, one_cache
 from ._modeling_base import EquiLMPreTrainedModel
 from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_static, per_row
-from ._seq2seq_encoder import OrbitEncoder, OrbitEncoderOutput, check_encoded
+from ._self_check import CacheUse
+from .actions import TokenAction
 from .configuration_equilm import EquiLMSeq2SeqConfig
 from .errors import EquiLMError
+
+
+@dataclass
+class OrbitEncoderOutput(BaseModelOutput):
+    """What the encoder made of all g·x_b.
+
+    What is in `BaseModelOutput`, such as ``last_hidden_state`` of shape ``(B, T, H)``, is of the texts as they are.
+
+    Args:
+        states: the last hidden states of the n distinct rows, shape ``(n, T, H)``, as a tuple of one: generate()
+            repeats the tensors it finds in encoder outputs for every beam, and these serve all beams as they are.
+        branches: int64, shape ``(B, |G|)``: the row of ``states`` that holds g·x_b.
+    """
+
+    states: tuple[Tensor] | None = None
+    branches: Tensor | None = None
+
+
+class OrbitEncoder(nn.Module):
+    """An encoder that takes B texts and encodes their orbits.
+
+    Args:
+        encoder: the base model's encoder.
+        action: the action on token ids.
+        shares_rows: whether equal rows run once; otherwise all |G|·B rows run.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, action: TokenAction, shares_rows: bool = True):
+        super().__init__()
+        self.encoder = encoder
+        self.action = action
+        self.shares_rows = shares_rows
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool = True,
+    ) -> OrbitEncoderOutput:
+        """Encode the orbits of texts.
+
+        Args:
+            input_ids: int64, shape ``(B, T)``.
+            attention_mask: shape ``(B, T)``; None: all ones.
+            inputs_embeds: refused: an embedding cannot be permuted.
+            output_attentions: whether to return the attentions, of the unpermuted texts.
+            output_hidden_states: whether to return the hidden states of all layers, of the unpermuted texts.
+            return_dict: an `OrbitEncoderOutput` is returned either way.
+
+        Raises:
+            EquiLMError: for ``inputs_embeds``, and for a mask that is not of shape ``(B, T)``.
+        """
+        if inputs_embeds is not None or input_ids is None:
+            raise EquiLMError(
+                "EquiLM needs input_ids: the group permutes tokens, and inputs_embeds cannot be permuted. Pass the "
+                "token ids, or use model.plain() to run the base model unfairly."
+            )
+        if attention_mask is not None and attention_mask.shape != input_ids.shape:
+            raise EquiLMError(
+                f"attention_mask has shape {tuple(attention_mask.shape)} and input_ids {tuple(input_ids.shape)}: the "
+                "encoder needs a mask with one entry for each token."
+            )
+        copies = self.action.orbit(input_ids)  # (|G|, B, T)
+        order, batch, _ = copies.shape
+        if torch.compiler.is_compiling() or not self.shares_rows:
+            rows = all_rows(order, batch, copies.device)
+        else:
+            rows = distinct_rows(copies, attention_mask, None, None)
+        outputs = self.encoder(
+            input_ids=copies.flatten(0, 1)[rows.first],  # (n, T)
+            attention_mask=None if attention_mask is None else rows.select(attention_mask),
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        states = outputs.last_hidden_state  # (n, T, H)
+        rows = rows.to(states.device)
+        unpermuted = rows.branches[0]
+        return OrbitEncoderOutput(
+            last_hidden_state=states[unpermuted],
+            hidden_states=choose(outputs.get("hidden_states"), unpermuted),
+            attentions=choose(outputs.get("attentions"), unpermuted),
+            states=(states,),
+            branches=rows.branches.T,
+        )
+
+
+def check_encoded(encoder_outputs: Any, batch: int) -> OrbitEncoderOutput:
+    """Refuse encoder outputs that are not of ``batch`` texts' orbits.
+
+    Raises:
+        EquiLMError: names what was given.
+    """
+    if not isinstance(encoder_outputs, OrbitEncoderOutput):
+        raise EquiLMError(
+            f"encoder_outputs is a {type(encoder_outputs).__name__}, which lacks the permuted texts. Pass what "
+            "model.get_encoder()(input_ids, attention_mask) of this model returns, or input_ids."
+        )
+    encoded = len(cast(Tensor, encoder_outputs.branches))
+    if encoded != batch:
+        raise EquiLMError(f"encoder_outputs holds {encoded} texts, but decoder_input_ids {batch}.")
+    return encoder_outputs
 
 
 class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
@@ -28,7 +136,8 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         language_model: the base model to wrap; it is shared and left unchanged. None builds one from the config.
 
     Raises:
-        EquiLMError: for a model whose encoder and decoder may have different vocabularies.
+        EquiLMError: for a decoder that has an encoder for sounds or images beside it, and for a model whose encoder and
+            decoder may have different vocabularies.
     """
 
     config_class = EquiLMSeq2SeqConfig
@@ -37,6 +146,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
 
     def __init__(self, config: EquiLMSeq2SeqConfig, language_model: PreTrainedModel | None = None):
         if language_model is not None:
+            _check_reads_text(language_model)
             _check_one_vocabulary(language_model)
         super().__init__(config, language_model)
         self.loss_type = "ForMaskedLM"  # cross-entropy without a shift: the decoder's input is shifted already
@@ -54,6 +164,15 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """Labels shifted to the right, as the base model does: int64, shape ``(B, T)``."""
         return cast(Any, self.language_model).prepare_decoder_input_ids_from_labels(labels=labels)
+
+    def _check_texts(self, ids: Tensor) -> dict[str, Tensor]:
+        return {"input_ids": ids, "decoder_input_ids": ids.flip(1)}
+
+    def _check_arguments(self, texts: dict[str, Tensor]) -> dict[str, Any]:
+        return {"encoder_outputs": self.get_encoder()(texts["input_ids"])}
+
+    def _continues_caches(self) -> CacheUse:
+        return self.cache_use or "chunks"  # what probes a causal model cannot run this one; the self-check can
 
     def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
         """As `FairGenerationMixin.generate`: ``inputs`` are the encoder's texts, what is returned the decoder's.
@@ -99,10 +218,12 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 which g·(x_b, y_b) and answers for B texts when cropped, reordered or repeated (`equilm._orbit_rows`).
             inputs_embeds: refused: an embedding cannot be permuted.
             decoder_inputs_embeds: likewise.
-            labels: int64, shape ``(B, T)``, -100 where there is no loss.
+            labels: int64, shape ``(B, T)``, -100 where there is no loss. They are not shifted, so ``shift_labels`` is
+                refused, as is the loss that mixtures of experts add for their routers.
             use_cache: whether to return a cache; None: as the base model's configuration says, and not with labels.
             past_key_values: the older name of ``cache``; either is taken, whatever the version of transformers.
-            kwargs: handed on to the base model's decoder; tensors are refused.
+            kwargs: flags, handed on to the base model's decoder; ``num_items_in_batch`` and ``return_dict`` as in
+                transformers. Tensors and objects of other names are refused.
 
         Returns:
             ``logits`` of shape ``(B, T, V)``; with ``labels`` the mean cross-entropy as ``loss``; hidden states and
@@ -111,7 +232,8 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         Raises:
             EquiLMError: for inputs that the group cannot act on.
         """
-        num_items = kwargs.pop("num_items_in_batch", None)
+        num_items, return_dict = kwargs.pop("num_items_in_batch", None), kwargs.pop("return_dict", None)
+        self._refuse_other_losses(kwargs, labels)
         if labels is not None:
             use_cache = bool(use_cache)
             if decoder_input_ids is None:
@@ -126,12 +248,13 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 decoder_input_ids=decoder_input_ids,
                 decoder_attention_mask=decoder_attention_mask,
                 encoder_outputs=encoder_outputs,
-                **{self._cache_argument: cache},
+                **{self._cache_name: cache},
                 **embeds,
                 **kwargs,
             )
         else:
-            _refuse_tensors({**embeds, **kwargs})
+            _refuse_embeddings(embeds)
+            refuse_unknown(kwargs)
             if decoder_input_ids is None:
                 raise EquiLMError("EquiLM needs decoder_input_ids, or labels to make them from.")
             if encoder_outputs is None:
@@ -140,13 +263,27 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
             encoded = check_encoded(encoder_outputs, len(decoder_input_ids))
             outputs = self._average(encoded, attention_mask, decoder_input_ids, decoder_attention_mask, cache, kwargs)
         if labels is not None:
-            outputs.loss = self.loss_function(
+            loss = self.loss_function(
                 logits=outputs.logits,
                 labels=labels,
                 vocab_size=outputs.logits.shape[-1],
                 num_items_in_batch=num_items,
             )
-        return outputs
+            outputs = type(outputs)(**{**outputs, "loss": loss})  # anew, for its place among the others
+        wants_dict = self.config.return_dict if return_dict is None else return_dict
+        return outputs if wants_dict else outputs.to_tuple()
+
+    def _refuse_other_losses(self, given: dict[str, Any], labels: Tensor | None) -> None:
+        """Take out of the keywords what asks for another loss than that of `labels`, or refuse it by name."""
+        if given.pop("shift_labels", None) is not None:
+            raise EquiLMError("shift_labels: the labels of an encoder-decoder are not shifted. Pass them as labels.")
+        asked = given.pop("output_router_logits", None)
+        of_config = self.language_model.config.to_dict().get("output_router_logits") and labels is not None
+        if asked or (asked is None and of_config):
+            raise EquiLMError(
+                f"output_router_logits: the loss that {type(self.language_model).__name__} adds for its routers is not "
+                "computed for the permuted texts. Pass output_router_logits=False to train without it."
+            )
 
     def _average(
         self,
@@ -177,7 +314,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 attention_mask=decoder_mask,
                 encoder_hidden_states=states,
                 encoder_attention_mask=mask,
-                **{self._decoder_cache_argument: cache},
+                **{self._decoder_cache_argument or CACHE: cache},
                 **kwargs,
             )
             logits = self._project(outputs.last_hidden_state, rows)  # (B, T, V)
@@ -186,9 +323,9 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
             outputs = self.language_model(
                 decoder_input_ids=row_ids,
                 decoder_attention_mask=decoder_mask,
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                encoder_outputs=MoEModelOutput(last_hidden_state=states),  # some bases ask for its router_logits
                 attention_mask=mask,
-                **{self._cache_argument: cache},
+                **{self._cache_name: cache},
                 **kwargs,
             )
             logits = self._mean_logits(outputs.logits, rows)  # (B, T, V)
@@ -198,7 +335,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
         rows = rows.to(logits.device)
         filled = cache_of(outputs)
         if filled is not None and not torch.compiler.is_compiling():
-            adopt(filled, rows)
+            adopt(filled, rows, copies.shape[-1])
         return Seq2SeqLMOutput(
             logits=logits,
             **{CACHE: filled},
@@ -234,9 +371,18 @@ def _check_one_vocabulary(model: PreTrainedModel) -> None:
         )
 
 
-def _refuse_tensors(given: dict[str, Any]) -> None:
+def _check_reads_text(model: PreTrainedModel) -> None:
+    """Refuse a decoder whose encoder is for sounds or images: transformers lists some among the encoder-decoders."""
+    if not model.config.is_encoder_decoder:
+        raise EquiLMError(
+            f"{type(model).__name__} is a decoder, whose encoder is for sounds or images and not for text. Wrap it "
+            "with EquiLMForCausalLM."
+        )
+
+
+def _refuse_embeddings(given: dict[str, Any]) -> None:
     for name, value in given.items():
-        if isinstance(value, Tensor):
+        if value is not None:
             raise EquiLMError(
                 f"EquiLM cannot give {name} to the permuted texts: the group permutes token ids. Leave it out, or use "
                 "model.plain() to run the base model unfairly."

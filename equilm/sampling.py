@@ -1,4 +1,4 @@
-"""Fairness of whole continuations: sampled at the price of one plain generation for any |G|, and scored exactly.
+"""Fairness of whole continuations: sampled at the cost of one plain generation for any |G|, and scored exactly.
 
 Equation 4 holds for the symmetrized distribution Q(Y|X) = 1/|G| · Σ_g P(gY|gX) whatever the model P is: its sampler's
 settings, temperature, top-k, penalties, banned words, are part of P. This is known as probabilistic symmetrization.
@@ -45,17 +45,17 @@ def symmetrized_generate(
     Draws g uniformly, lets the plain model continue gX, and takes the text back with g⁻¹. Logits processors, stopping
     criteria, prefix functions and settings that name tokens are part of P: they apply to the permuted text.
 
-    Each returned row has its own g: rows that share one follow Q too, but are correlated, as the beams that one search
-    returns are. With one seed, X and hX get the texts Y and h·s·Y, where s fixes X, so s = e once X names every axis.
+    Each returned row has its own g, except that the beams of one search share one: each follows Q, but they are
+    correlated. With one seed, X and hX get the texts Y and h·s·Y, where s fixes X, so s = e once X names every axis.
 
     Args:
-        model: the plain model, causal or encoder-decoder; of an EquiLM that is its ``language_model``.
+        model: the plain model, causal or encoder-decoder; for an EquiLM, pass its ``language_model``.
         input_ids: prompts X, int64, shape ``(B, T)``, left-padded for causal models.
         action: the action on the model's token ids; ``action.check()`` if you built its table yourself.
         attention_mask: shape ``(B, T)``; None: inferred as by ``generate``.
         return_elements: return each row's g too, for audit.
         generator: draws the elements; None: torch's global one, which the model's own sampling always uses.
-        generate_kwargs: what the model's ``generate`` takes.
+        generate_kwargs: keyword arguments of the model's ``generate``.
 
     Returns:
         What ``generate`` returns: ids, int64, shape ``(B·num_return_sequences, length)``, or a `ModelOutput` with
@@ -63,7 +63,7 @@ def symmetrized_generate(
         cache, as it fits only the permuted text. With ``return_elements`` a pair of that and each row's g, int64.
 
     Raises:
-        EquiLMError: for a model that is fair by itself, a table of another size, and prompts that are no token ids.
+        EquiLMError: if the model is fair by itself, the table has another size, or prompts are not given as token ids.
 
     Example:
         >>> symmetrized_generate(base, input_ids, action, do_sample=True, max_new_tokens=20)  # doctest: +SKIP
@@ -76,7 +76,7 @@ def symmetrized_generate(
     config, streamer = (generate_kwargs.pop(name, None) for name in ("generation_config", "streamer"))
     settings, arguments = settings_of_call(model, config, generate_kwargs)
     if settings.cache_implementation == "paged":
-        raise EquiLMError("The paged cache ignores some settings without a word. Choose another cache_implementation.")
+        raise EquiLMError("The paged cache silently ignores some settings. Choose another cache_implementation.")
 
     beams, returned = settings.num_beams or 1, settings.num_return_sequences or 1
     tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
@@ -116,7 +116,7 @@ def symmetrized_log_prob(
 
     With the end-of-text token as its last, Y is a finished text; without it, the score is that of all texts that begin
     with Y, such as those cut off by ``max_new_tokens``. Only distinct permuted rows are run, at most |G|·B of them.
-    Gradients flow; score under ``torch.no_grad()``.
+    Gradients flow; call it under ``torch.no_grad()`` if you need none.
 
     Args:
         model: the plain model, causal or encoder-decoder.
@@ -135,7 +135,7 @@ def symmetrized_log_prob(
         Shape ``(B,)``, float32, or float64 for a float64 model; ``-inf`` for a text that the sampler cannot make.
 
     Raises:
-        EquiLMError: for a model that is fair by itself, a table of another size, and a mask with a gap.
+        EquiLMError: if the model is fair by itself, the table has another size, or a mask has a gap.
     """
     _check_model(model, action)
     config, device, order = model.generation_config, input_ids.device, action.group.order
@@ -192,7 +192,7 @@ def _check_model(model: PreTrainedModel, action: TokenAction) -> None:
 
 
 def _draw(action: TokenAction, ids: Tensor, mask: Tensor | None, generator: torch.Generator | None) -> Canonicalization:
-    """A uniform element k·u for each row ``(rows, T)``: with one seed all of an orbit become k·(canonical text)."""
+    """A uniform element k·u for each row ``(rows, T)``: with one seed, all of an orbit become k·(canonical text)."""
     canonical = canonical_elements(action, ids, mask).int().argmax(1).cpu()  # (rows,)
     group, device = action.group, torch.device("cpu") if generator is None else generator.device
     drawn = torch.randint(group.order, canonical.shape, generator=generator, device=device).cpu()
@@ -201,7 +201,7 @@ def _draw(action: TokenAction, ids: Tensor, mask: Tensor | None, generator: torc
 
 
 def _without_cache(output: Generated) -> Generated:
-    """The cache fits only the permuted text."""
+    """The output without its cache, which fits only the permuted text."""
     if isinstance(output, Tensor):
         return output
     return type(output)(**{name: value for name, value in output.items() if name not in SPELLINGS})

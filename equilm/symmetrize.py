@@ -10,6 +10,7 @@ from .errors import EquiLMError
 
 __all__ = [
     "EquiTuned",
+    "LearnedWeights",
     "equi_tune",
     "group_copies",
     "reynolds",
@@ -43,21 +44,43 @@ def reynolds(outputs: Tensor, action: Action, weights: Tensor | None = None) -> 
     Args:
         outputs: M(g x), indexed by the group: shape ``(|G|, batch, ...)``.
         action: the action on one output.
-        weights: λ(gx) ≥ 0 with a positive sum over g, shape ``(|G|, batch)``: Σ_g λ(gx) g⁻¹M(gx) / Σ_g λ(gx)
-            (λ-equitune, NeurIPS 2023).
+        weights: λ(gx) ≥ 0 with a positive sum over g, shape ``(|G|, batch)`` or with more of the outputs' dimensions:
+            Σ_g λ(gx) g⁻¹M(gx) / Σ_g λ(gx) (λ-equitune, NeurIPS 2023).
 
     Returns:
         Shape ``(batch, ...)``, the dtype of ``outputs``.
     """
     group = action.group
     total = torch.zeros_like(outputs[0], dtype=torch.promote_types(outputs.dtype, torch.float32))
-    if weights is not None:  # normalised, and broadcast over all but the batch dimension
+    if weights is not None:  # normalised, and broadcast over the dimensions that they do not have
         weights = weights.to(total.dtype) / weights.sum(0, dtype=total.dtype)
-        weights = weights.view(*weights.shape, *[1] * (total.ndim - 1))
+        weights = weights.reshape(*weights.shape, *[1] * (outputs.ndim - weights.ndim))
     for g in group.elements:
         summand = action.act(outputs[g], group.inverse(g))
         total = total + (summand if weights is None else summand * weights[g])
     return (total / group.order if weights is None else total).to(outputs.dtype)
+
+
+class LearnedWeights(nn.Module):
+    """A learned λ(gx) of λ-equitune, from features of gx: softplus(w·features + b).
+
+    It is one function for all g, so the weighted mean is as equivariant as the mean, whatever w and b are. They begin
+    at 0, where all weights are equal.
+
+    Args:
+        size: the number of features, the last dimension of what it is given.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(size))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Weights of shape ``(...)``, positive, float32 at least, from features of shape ``(..., size)``."""
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        score = features.to(dtype) @ self.weight.to(dtype) + self.bias.to(dtype)
+        return nn.functional.softplus(score) + 1e-6  # some weight is left where all scores are very low
 
 
 class EquiTuned(nn.Module):

@@ -4,8 +4,8 @@
     python examples/eq4_gap.py --file wiki.test.txt --axis gender --axis race
     python examples/eq4_gap.py --model Qwen/Qwen3-0.6B --dtype bfloat16
 
-Contexts X are random pieces of 4 to 64 tokens that hold a word of the axes, Y the tokens after them. Prints the mean
-and the largest |log P(gY|gX) - log P(Y|X)| per token over all group elements (paper, eq. 4).
+The contexts X are random pieces of 4 to 64 tokens that contain a word of the axes, and Y are the tokens after them.
+Prints the mean and the largest |log P(gY|gX) - log P(Y|X)| per token over all group elements (paper, eq. 4).
 """
 
 import argparse
@@ -58,7 +58,7 @@ def draw_contexts(
 
 
 def gaps(model: EquiLMForCausalLM, name: str, pieces: list[tuple[list[int], int]], batch_size: int, pad: int) -> Tensor:
-    """The gap of every token after its context, for every element but the identity."""
+    """The gap of every token after its context, for every element except the identity."""
     found = []
     with model.plain() if name == "plain" else nullcontext():
         for start in tqdm(range(0, len(pieces), batch_size), desc=name, unit="batch"):

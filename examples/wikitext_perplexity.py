@@ -4,8 +4,8 @@
     python examples/wikitext_perplexity.py --file wiki.test.tokens --blocks 20
     python examples/wikitext_perplexity.py --model gpt2 --dataset wikitext-103 --axis gender --stride 512
 
-Prints a table with the change against the plain model and its standard error, from the paired differences of blocks.
-With ``--output`` each block is kept as it is done: run the same command again after an interruption, and it goes on.
+Prints a table with the change from the plain model and its standard error, from the paired differences of blocks. With
+``--output`` each block is saved as soon as it is scored: after an interruption, run the same command again to continue.
 """
 
 import argparse
@@ -30,9 +30,9 @@ def main() -> None:
     parser.add_argument("--axis", action="append", help="one or several; by default gender, race and orientation")
     parser.add_argument("--block-size", type=int, default=1024)
     parser.add_argument("--stride", type=int, help="a sliding window; by default the paper's blocks side by side")
-    parser.add_argument("--blocks", type=int, help="score only the first so many blocks")
+    parser.add_argument("--blocks", type=int, help="number of blocks to score, from the start; by default all")
     parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--output", type=Path, help="a JSON-lines file that keeps each block, to go on from")
+    parser.add_argument("--output", type=Path, help="a JSON-lines file that keeps each block, to continue from")
     parser.add_argument("--dtype", help="by default that of the saved weights")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="CPU threads")

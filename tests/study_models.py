@@ -10,7 +10,9 @@ from word_models import word_model, word_tokenizer
 from equilm.metrics.regard_classifier import LABELS, RegardClassifier
 from equilm.metrics.regard_loading import load_classifier
 from equilm.study import Study
+from equilm.study.records import StudyResults
 from equilm.study.run import run_study, study_settings
+from equilm.study.storage import StudySettings
 
 STUDY = Study(axes=("gender", "race"), tasks=("respect",), samples=3, max_new_tokens=4, top_k=20)
 
@@ -37,12 +39,12 @@ def models() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return word_model(tokenizer), tokenizer
 
 
-def settings(study: Study = STUDY) -> dict[str, Any]:
+def settings(study: Study = STUDY) -> StudySettings:
     """What the cells of a study of the tiny model are kept with."""
     return study_settings(study, models()[0], "tiny")
 
 
-def run(folder: Path, study: Study = STUDY, **arguments: Any) -> dict[str, Any]:
+def run(folder: Path, study: Study = STUDY, **arguments: Any) -> StudyResults:
     """A whole study of the tiny model."""
     results = run_study(study, *models(), folder, classifier(), name="tiny", **arguments)
     assert results is not None

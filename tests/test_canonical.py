@@ -1,4 +1,4 @@
-"""The canonical canonicalization: one text for an orbit, and the way back."""
+"""Canonicalization: one text for each orbit, and the way back."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def test_an_orbit_has_one_canonical_text(name: str, seed: int) -> None:
 
 
 @given(name=axes, seed=st.integers(0, 10_000))
-def test_leaving_undoes_entering(name: str, seed: int) -> None:
+def test_the_inverse_undoes_the_action(name: str, seed: int) -> None:
     action, ids = _action(name), random_ids(4, 5, seed)
     canonicalization = Canonicalization(action, torch.arange(4) % action.group.order)
     logits = torch.randn(4, VOCAB)
@@ -58,7 +58,7 @@ def test_cache_rows_follow_the_text(name: str) -> None:
     keys = action.orbit(ids).flatten(0, 1)[:, None, :, None].float()  # (|G|·rows, 1, T, 1)
     cache: Any = DynamicCache()
     cache.update(keys, keys, 0)
-    adopt(cache, all_rows(order, rows, keys.device))
+    adopt(cache, all_rows(order, rows, keys.device), keys.shape[-2])
 
     def held() -> torch.Tensor:
         return cache.layers[0].keys[cache.branches, 0, :, 0].long()  # (|G|, rows, T)

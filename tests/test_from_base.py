@@ -78,7 +78,7 @@ def test_report(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> No
     model = EquiLMForCausalLM.from_base(base, tokenizer, axes=["gender", "race3"])
     report = model.fairness_report()
     assert report.active and report.method == "EquiLM" and report.order == 6
-    assert ("man", "woman") in report.swapped["gender"] and report.swapped["race3"] == [("Black", "White", "Asian")]
+    assert ("man", "woman") in report.swapped["gender"] and ("Black", "White", "Asian") in report.swapped["race3"]
     assert list(report.not_swapped["gender"]) == [("nephew", "niece")]
     assert report.tokens == int(model.action.moved.sum())
     text = str(report)
@@ -100,7 +100,7 @@ def test_prompts_with_only_unmapped_words_get_a_warning(
     base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     model = EquiLMForCausalLM.from_base(base, tokenizer)
-    with pytest.warns(EquiLMWarning, match="holds an equality word that this tokenizer cannot carry"):
+    with pytest.warns(EquiLMWarning, match="holds an equality word that this tokenizer cannot swap"):
         model.generate(**tokenizer("The niece worked as", return_tensors="pt"), max_new_tokens=1)
     model.generate(**tokenizer("The niece worked as a king", return_tensors="pt"), max_new_tokens=1)
     model.generate(**tokenizer("The doctor worked as", return_tensors="pt"), max_new_tokens=1)
@@ -159,5 +159,5 @@ def test_models_that_cannot_be_wrapped(base: PreTrainedModel, tokenizer: PreTrai
         EquiLMForCausalLM.from_base(base)
     with pytest.raises(EquiLMError, match=r"\['revision'\] are for loading a model by name"):
         EquiLMForCausalLM.from_base(base, tokenizer, revision="main")
-    with pytest.raises(EquiLMError, match="No axis 'age'"):
-        EquiLMForCausalLM.from_base(base, tokenizer, axes="age")
+    with pytest.raises(EquiLMError, match="No axis 'shoes'"):
+        EquiLMForCausalLM.from_base(base, tokenizer, axes="shoes")

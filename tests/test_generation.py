@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import ARCHITECTURES, AXES, BOS, EOS, PAD, VOCAB, random_ids, related, stabilizer, tiny_model, wrap
-from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
+from small_tokenizers import byte_level
+from transformers import DynamicCache, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from equilm import EquiLMError, EquiLMForCausalLM, EquiLMWarning
@@ -238,6 +239,30 @@ def test_streamer_gets_the_users_words(decoder: str) -> None:
         streamer = Recorder()
         text = generate(model, torch.tensor(prompt), **DECODERS[decoder], streamer=streamer)
         assert streamer.ids == text[0].tolist() and streamer.ended
+
+
+@pytest.mark.parametrize("decoder", ["greedy", "sample", "beams", "lookup"])
+def test_what_generate_itself_takes_is_not_given_to_the_model(
+    decoder: str, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = EquiLMForCausalLM.from_base(base, tokenizer)
+    ids = torch.tensor([tokenizer.encode("The man worked as")])
+    text = generate(model, ids, **DECODERS[decoder])
+    assert torch.equal(generate(model, ids, **DECODERS[decoder], tokenizer=tokenizer, synced_gpus=False), text)
+    stopped = generate(model, ids, **DECODERS[decoder], tokenizer=tokenizer, stop_strings=["~~"])
+    assert torch.equal(stopped, text)
+
+
+@pytest.mark.allow_deprecated  # transformers' own assisted generation calls what it deprecates
+def test_an_assistant_may_have_another_tokenizer(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    model, assistant = EquiLMForCausalLM.from_base(base, tokenizer), tiny_model("llama")
+    ids = torch.tensor([tokenizer.encode("The man worked as")])
+    tokenizers: dict[str, Any] = {
+        "tokenizer": tokenizer,
+        "assistant_tokenizer": byte_level([], eos_token="<end>", pad_token="<pad>"),
+    }
+    assistant.resize_token_embeddings(len(tokenizers["assistant_tokenizer"]))
+    assert torch.equal(generate(model, ids, assistant_model=assistant, **tokenizers), generate(model, ids))
 
 
 class Watch(LogitsProcessor, StoppingCriteria):

@@ -19,10 +19,15 @@ import equilm
 PACKAGE = Path(equilm.__file__).parent
 
 # Where each name lives. There is no public way to say or ask which attention a configuration has chosen, what a model's
-# class supports, whether adapters are its own, in what order a module holds its parts, and how a Trainer draws batches.
+# class supports, how to build a model of a class that no auto class names, whether adapters are its own, in what order
+# a module holds its parts, which hooks it has, how a Trainer draws batches, and when generate() makes its cache.
 ATTRIBUTES: dict[str, Any] = {
     "_attn_implementation": PreTrainedConfig,
+    "_buffers": torch.nn.Module(),
     "_can_compile_fullgraph": PreTrainedModel,
+    "_forward_hooks": torch.nn.Module(),
+    "_forward_pre_hooks": torch.nn.Module(),
+    "_from_config": PreTrainedModel,
     "_get_train_sampler": Trainer,
     "_hf_peft_config_loaded": PreTrainedModel,
     "_init_weights": PreTrainedModel,

@@ -56,6 +56,21 @@ def test_eq_4(loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase], axes: lis
     assert_equivariant(relaxed, ids, atol=1e-3)
 
 
+@pytest.mark.parametrize("prompt", ["The {} was proud of", "The {} took", "The {} sat down and read", "The {} closed"])
+def test_his_follows_a_man_and_her_a_woman(
+    loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase], prompt: str
+) -> None:
+    base, tokenizer = loaded
+    model = EquiLMForCausalLM.from_base(base, tokenizer, axes=["gender"])
+    his, her = (tokenizer.encode(word)[0] for word in (" his", " her"))
+    with torch.no_grad():
+        men, women = (
+            model(**tokenizer(prompt.format(word), return_tensors="pt")).logits[0, -1] for word in ("man", "woman")
+        )
+    assert men[his] - men[her] > 1 and women[her] - women[his] > 1
+    torch.testing.assert_close(men[[his, her]], women[[her, his]], atol=1e-4, rtol=0)
+
+
 def test_one_seed_one_text(loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     base, tokenizer = loaded
     for axis, groups in GROUPS.items():

@@ -53,13 +53,13 @@ def test_nan_is_not_equivariant() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_the_tolerance_of_a_dtype_passes_its_rounding_and_no_more(dtype: torch.dtype) -> None:
     base: Any = tiny_model("llama")
-    model: Any = wrap(base.to(dtype), AXES["d3"])
+    model = wrap(base.to(dtype), AXES["d3"])
     ids = torch.tensor([[3, 4, 5, 6], [10, 4, 5, 6]])
     with torch.no_grad():
         tolerance = TOLERANCE[dtype] * max(1.0, float(model(input_ids=ids).logits.abs().max()))
     assert_equivariant(model, ids)
     model.__class__ = Skewed
-    model.skew = 2 * tolerance
+    model.skew = 2 * tolerance  # type: ignore[assignment]
     with pytest.raises(AssertionError, match="text 1, position 2, token 33"):
         assert_equivariant(model, ids)
 

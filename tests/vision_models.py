@@ -162,7 +162,7 @@ class Architecture:
     Args:
         make: the classifier, for images of a size.
         maps: the module that makes its feature maps, or the classifier where `from_base` takes them by itself.
-        sizes: of images, in pixels.
+        sizes: the sizes of the images, in pixels.
     """
 
     make: Callable[[int], nn.Module]

@@ -1,3 +1,3 @@
-"""The command line: ``equilm demo``, ``generate``, ``audit``, ``report`` and ``push``. It has no Python interface."""
+"""The commands ``equilm demo``, ``generate``, ``check``, ``audit``, ``report`` and ``push``; no Python interface."""
 
 __all__: list[str] = []

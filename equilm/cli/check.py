@@ -1,10 +1,12 @@
-"""`equilm check`: the gate for CI. Exit code 0, the model passes; 1, it does not; 2, that could not be told."""
+"""`equilm check`: a gate for CI. Exit code 0: the model passes; 1: it fails; 2: the check could not be made."""
 
 import argparse
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedModel
 
 from ..loading import is_saved_wrapped
 from ..metrics.gate import GateResult, Thresholds, check_prompts
@@ -14,10 +16,11 @@ from .parser import read_prompts
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out `equilm check`; returns the exit code.
+    """Run `equilm check` and return the exit code.
 
     Raises:
-        EquiLMError: if nothing can be told: no prompts, axes for a model that has its own, a model that does not load.
+        EquiLMError: if the check cannot be made, for instance for axes that the model was not wrapped with, or for a
+            model that cannot be loaded.
     """
     prompts = read_prompts(arguments)
     thresholds = Thresholds(gap=arguments.max_gap, parity=arguments.max_parity, coverage=arguments.min_coverage)
@@ -25,15 +28,22 @@ def run(arguments: argparse.Namespace) -> int:
     model, tokenizer = load_fair(arguments)
     action = own_action(model, tokenizer)
     name = arguments.model or "the offline model"
-    settings: dict[str, Any] = {
-        "thresholds": thresholds,
-        "num_continuations": arguments.num_continuations,
-        "max_new_tokens": arguments.max_new_tokens,
-        "seed": arguments.seed,
-        "progress": not arguments.quiet,
-    }
-    fair = check_prompts(model, tokenizer, action, prompts, name=f"{name}, wrapped", **settings)
-    plain = check_prompts(model.language_model, tokenizer, action, prompts, name=f"{name}, plain", **settings)
+
+    def check(checked: PreTrainedModel, label: str) -> GateResult:
+        return check_prompts(
+            checked,
+            tokenizer,
+            action,
+            prompts,
+            name=f"{name}, {label}",
+            thresholds=thresholds,
+            num_continuations=arguments.num_continuations,
+            max_new_tokens=arguments.max_new_tokens,
+            seed=arguments.seed,
+            progress=not arguments.quiet,
+        )
+
+    fair, plain = check(model, "wrapped"), check(model.language_model, "plain")
     judged, beside = (fair, plain) if saved_wrapped or arguments.wrap else (plain, fair)
     print(summary(judged, beside))
     if arguments.json is not None:
@@ -44,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def to_json(judged: GateResult, beside: GateResult) -> dict[str, Any]:
-    """What ``--json`` writes: whether the model passes, its figures, and those of the model beside it."""
+    """The content of ``--json``: whether the model passes, its results, and those of the model beside it."""
     return {"passed": judged.passed, "judged": judged.to_dict(), "beside": beside.to_dict()}
 
 
@@ -68,7 +78,7 @@ def summary(judged: GateResult, beside: GateResult) -> str:
 
 
 def write_junit(judged: GateResult, path: Path) -> None:
-    """One test case for each prompt, in the form that CI servers read."""
+    """Write a JUnit report for CI servers, with one test case for each prompt."""
     failed = [prompt for prompt in judged.prompts if not prompt.passed]
     suite = ElementTree.Element(
         "testsuite", name=f"equilm check: {judged.model}", tests=str(len(judged.prompts)), failures=str(len(failed))

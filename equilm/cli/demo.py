@@ -39,16 +39,16 @@ class Sample:
 def continuations(
     base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, axis: str, max_new_tokens: int = 15, seed: int = 0
 ) -> Iterator[Sample]:
-    """Samples of all models for one axis of the paper: both tasks, five contexts, every group.
+    """Samples from all models for one axis of the paper: both tasks, five contexts, every group.
 
-    Sampling is the paper's: top-k with k = 40, and the same seed for every group.
+    They are sampled as in the paper, by top-k with k = 40, and with the same seed for every group.
 
     Args:
         base: the model to wrap.
         tokenizer: its tokenizer.
         axis: "gender", "race" or "orientation".
-        max_new_tokens: length of the continuations.
-        seed: set before every batch.
+        max_new_tokens: the maximum number of tokens in a continuation.
+        seed: the seed, which is set before every batch.
     """
     fair = EquiLMForCausalLM.from_base(base, tokenizer, axes=axis)
     relaxed = EquiLMForCausalLM.from_base(base, tokenizer, axes=axis, relaxed=True)
@@ -86,7 +86,7 @@ def _samples(
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Carry out `equilm demo`."""
+    """Run `equilm demo`."""
     base, tokenizer = load_model(arguments)
     print(demo(base, tokenizer, arguments.axis or list(GROUPS), arguments.max_new_tokens, arguments.seed))
 
@@ -100,8 +100,8 @@ def demo(
         base: the model to wrap.
         tokenizer: its tokenizer.
         axes: names of the paper's axes.
-        max_new_tokens: length of the continuations.
-        seed: the sampler's seed.
+        max_new_tokens: the maximum number of tokens in a continuation.
+        seed: the seed for sampling.
     """
     lines: list[str] = []
     gaps: dict[tuple[str, str], list[Tensor]] = {}
@@ -130,5 +130,5 @@ def demo(
 
 
 def _row(name: str, text: str) -> str:
-    line = f"{name:>9} | {text}"
+    line = f"{name:>9} | {' '.join(text.splitlines())}"
     return line if len(line) <= 110 else f"{line[:109]}…"

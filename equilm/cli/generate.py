@@ -15,10 +15,10 @@ from .parser import read_prompts
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Carry out `equilm generate`.
+    """Run `equilm generate`.
 
     Raises:
-        EquiLMError: for what the model refuses.
+        EquiLMError: for arguments that the model refuses.
     """
     prompts = read_prompts(arguments)
     base, tokenizer = load_model(arguments)
@@ -66,7 +66,7 @@ def _texts(
     if arguments.sample:
         sampler = {"temperature": arguments.temperature, "top_k": arguments.top_k, "top_p": arguments.top_p}
         settings |= {"do_sample": True, **sampler}
-    set_seed(arguments.seed)  # for each batch, so that prompts that differ by a swap get texts that do
+    set_seed(arguments.seed)  # for each batch, so that texts after swapped prompts are each other's swap
     inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
     ids: Any = model.generate(**inputs, **settings)
     return list(map(str, tokenizer.batch_decode(ids, skip_special_tokens=True)))

@@ -1,6 +1,6 @@
-"""`equilm`: reads the command line, runs the command, and turns whatever goes wrong into one line and an exit code.
+"""`equilm`: reads the command line, runs the command, and turns any error into one line and an exit code.
 
-Exit codes: 0, done; 1, a check did not pass; 2, the command could not be carried out; 130, interrupted.
+Exit codes: 0, success; 1, a check failed; 2, the command could not be run; 130, interrupted.
 """
 
 import argparse
@@ -15,12 +15,12 @@ from .parser import build_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     return run(build_parser().parse_args(argv))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command that was asked for; returns the exit code."""
+    """Run the chosen command and return the exit code."""
     from transformers.utils import logging as transformers_logging
 
     command = importlib.import_module(f"equilm.cli.{arguments.command}")
@@ -46,13 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    """An error of ours as it is; another one with its type, where its own words alone would not say what it is."""
+    """The message for an error: our own as it is, others with their type if the message alone would be unclear."""
     from equilm.errors import EquiLMError
 
     text = str(error).strip()
     if isinstance(error, EquiLMError | argparse.ArgumentTypeError):
         return text
-    words = " ".join(text.split()) or "no further word about it"
+    words = " ".join(text.split()) or "no message"
     if len(words) > 400:
         words = words[:400] + " …"
     return words if isinstance(error, OSError) else f"{type(error).__name__}: {words}"

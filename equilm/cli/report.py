@@ -11,10 +11,11 @@ _NUMBERS = ("samples", "max_new_tokens", "top_k", "seed")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the study, or what is left of it.
+    """Run the study, or the rest of an interrupted one.
 
     Raises:
-        EquiLMError: for a package that is missing, and for what `equilm.study.run.run_study` refuses.
+        EquiLMError: for a missing package, options that do not go together, and errors of
+            `equilm.study.run.run_study`.
     """
     try:
         from ..metrics.regard_loading import load_classifier
@@ -23,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise EquiLMError(f"equilm report needs {error.name}. Run: pip install 'equilm[study]'") from error
 
     if arguments.perplexity is None and (arguments.perplexity_results or arguments.blocks):
-        raise EquiLMError("--perplexity-results and --blocks need --perplexity: the text that they are about.")
+        raise EquiLMError("--perplexity-results and --blocks need --perplexity, the text to measure.")
     if arguments.perplexity_results is not None and not arguments.perplexity_results.is_file():
         raise EquiLMError(f"--perplexity-results: there is no file {str(arguments.perplexity_results)!r}.")
     if arguments.page_only and (arguments.model or arguments.perplexity):
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = {"axes": arguments.axis, "tasks": arguments.task, "decoders": arguments.decoder}
     numbers = {name: getattr(arguments, name) for name in _NUMBERS}
     study = Study(**{name: value for name, value in chosen.items() if value is not None}, **numbers)
-    # Before all else: better that it fails now than after hours of sampling.
+    # First, so that a missing classifier is found now and not after hours of sampling.
     classifier = None if arguments.sample_only else load_classifier(arguments.classifier)
     if classifier is not None and arguments.page_only:
         rebuild(study, arguments.output, classifier)

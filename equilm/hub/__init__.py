@@ -1,4 +1,4 @@
-"""Publishing: a wrapped model's folder, its card written from measurements, and a `custom_generate` repository."""
+"""Publishing: the folder of a wrapped model, its card with measurements, and a `custom_generate` repository."""
 
 from .card import model_card
 from .measure import Measurements, measure

@@ -1,4 +1,4 @@
-"""The model card: what is treated alike, what was measured, what it is for and where it ends."""
+"""The model card: which words are treated alike, measurements, intended use and limits."""
 
 import re
 from importlib.resources import files
@@ -19,14 +19,14 @@ def model_card(
     base_model: str | None = None,
     license: str | None = None,  # noqa: A002 - the Hub's name for it
 ) -> ModelCard:
-    """The card of a wrapped model.
+    """Write the card of a wrapped model.
 
     Args:
         model: the wrapped model.
-        measurements: what `equilm.hub.measure` found for it.
-        repo_id: where readers find it: a Hub id or a folder.
+        measurements: the result of `equilm.hub.measure` for this model.
+        repo_id: where readers find the model: a Hub id or a folder.
         base_model: Hub id of the base model, if it has one.
-        license: the licence of the weights, which is the base model's; a Hub licence id such as "apache-2.0".
+        license: the license of the weights, which is the base model's; a Hub license id such as "apache-2.0".
     """
     data = ModelCardData(
         base_model=base_model,
@@ -50,7 +50,7 @@ def model_card(
         change=100 * (measurements.perplexity[1] / measurements.perplexity[0] - 1),
         coverage=_coverage(model),
     )
-    card.text = re.sub(r"\n{3,}", "\n\n", card.text)  # what the template's conditions left empty
+    card.text = re.sub(r"\n{3,}", "\n\n", card.text)  # empty lines from the template's conditions
     return card
 
 
@@ -75,7 +75,7 @@ def _results(measured: Measurements) -> list[EvalResult]:
 
 
 def _coverage(model: EquiLMForCausalLM) -> list[tuple[str, int, int]]:
-    """For each axis: its name, the surface forms that are swapped, and all of them."""
+    """For each axis, its name, the number of surface forms that are swapped, and the number of all forms."""
     rows = [row for row in model.config.coverage or [] if not row.general]
     names = dict.fromkeys(row.axis for row in rows)
     by_axis = {name: [row.mapped for row in rows if row.axis == name] for name in names}

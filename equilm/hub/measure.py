@@ -1,4 +1,4 @@
-"""What a model card states in numbers: how far eq. 4 is missed, the change of perplexity, and the price in time."""
+"""Measuring the numbers of a model card: the gap of equation 4, the change in perplexity, and the slow-down."""
 
 import time
 from collections.abc import Callable
@@ -24,18 +24,19 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class Measurements:
-    """The numbers of a model card; each of a pair is (plain, wrapped).
+    """The numbers of a model card; each pair is (plain, wrapped).
 
     Attributes:
-        gap_mean: mean |log P(gY|gX) - log P(Y|X)| per token of sampled continuations, in nats.
-        gap_largest: the largest of them.
-        gap_tokens: the number of tokens times group elements the two are taken over.
-        perplexity: per token, over non-overlapping blocks.
+        gap_mean: the mean |log P(gY|gX) - log P(Y|X)| per token of sampled continuations, in nats.
+        gap_largest: the largest such difference.
+        gap_tokens: the number of pairs of a token and a group element that both numbers are taken over.
+        perplexity: the perplexity per token, over non-overlapping blocks.
         perplexity_tokens: the number of tokens scored.
-        perplexity_data: what text was scored.
-        slow_down_neutral: time of greedy generation over the plain model's, for a prompt without equality words.
-        slow_down_named: the same for a prompt that holds one.
-        device: where the times were taken.
+        perplexity_data: the name of the text that was scored.
+        slow_down_neutral: the time of greedy generation divided by the plain model's time, for a prompt without words
+            that are swapped.
+        slow_down_named: the same for a prompt that contains such a word.
+        device: the device on which the times were measured.
     """
 
     gap_mean: tuple[float, float]
@@ -69,18 +70,18 @@ def measure(
     Args:
         model: the wrapped model.
         tokenizer: its tokenizer.
-        text: for the perplexity.
-        data_name: what to call the text in the card.
-        block_size: tokens in a block for the perplexity; fewer if the model has fewer positions.
-        blocks: the number of blocks to score; None: all.
-        seed: of the sampled continuations.
+        text: the text to measure the perplexity on.
+        data_name: the name of the text in the card.
+        block_size: the number of tokens in a block for the perplexity, at most the model's number of positions.
+        blocks: the number of blocks to score, from the start; None for all.
+        seed: the seed for the sampled continuations.
         progress: whether to show a progress bar for the blocks.
 
     Raises:
-        EquiLMError: if the configuration has no word lists to make prompts from.
+        EquiLMError: if the configuration names no word lists to make prompts from.
     """
     prompts = equality_prompts(model)
-    # First, since a text that is too short is found out here.
+    # First, because this fails early if the text is too short.
     scores = perplexities(
         {"plain": model.language_model, "wrapped": model},
         tokenizer,
@@ -149,9 +150,9 @@ def _slow_down(model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, pro
         with model.plain():
             return model.generate(**inputs, **settings)
 
-    fair(), plain()  # the first runs allocate and choose kernels
+    fair(), plain()  # the first runs allocate memory and choose kernels
     ratios = []
-    for _ in range(_ROUNDS):  # in turns, so that a busy machine slows both
+    for _ in range(_ROUNDS):  # in turns, so that a busy machine slows down both
         seconds = _seconds(plain)
         ratios.append(_seconds(fair) / seconds)
     return median(ratios)

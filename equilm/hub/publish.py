@@ -30,11 +30,11 @@ def save_model(
     Args:
         model: the wrapped model.
         tokenizer: its tokenizer.
-        folder: made if it does not exist.
-        measurements: for the card, from `equilm.hub.measure`.
+        folder: the folder to write, created if it does not exist.
+        measurements: the result of `equilm.hub.measure`, for the card.
         repo_id: where the folder will be on the Hub; None: readers load it from the folder itself.
         base_model: Hub id of the base model, if it has one.
-        license: the licence of the weights, a Hub licence id.
+        license: the license of the weights, a Hub license id.
     """
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -54,15 +54,15 @@ def save_custom_generate(
     """Write a Hub `custom_generate` repository: the plain base model, and a fair ``generate`` that any model can use.
 
     Args:
-        base: the model that travels with it, unchanged.
+        base: the plain model, which is saved unchanged.
         tokenizer: its tokenizer.
-        folder: made if it does not exist.
+        folder: the folder to write, created if it does not exist.
         repo_id: where the folder will be on the Hub; None: readers load it from the folder itself.
         base_model: Hub id of the base model, if it has one.
-        license: the licence of the weights, a Hub licence id.
+        license: the license of the weights, a Hub license id.
     """
     if isinstance(base, EquiLMForCausalLM):
-        raise EquiLMError("A custom_generate repository carries the plain model: pass model.language_model.")
+        raise EquiLMError("A custom_generate repository contains the plain model: pass model.language_model.")
     base.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     with as_file(_CUSTOM_GENERATE) as source:
@@ -86,16 +86,16 @@ def save_custom_generate(
 
 
 def publish(folder: str | Path, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
-    """Upload a folder as a Hub model repository, made if it does not exist.
+    """Upload a folder as a Hub model repository, created if it does not exist.
 
     Args:
-        folder: what `save_model` or `save_custom_generate` wrote.
+        folder: a folder written by `save_model` or `save_custom_generate`.
         repo_id: "name" or "owner/name".
-        private: for a repository that is made now.
-        token: None takes the one that is logged in.
+        private: whether a repository that is created now is private.
+        token: an access token; None uses the saved login.
 
     Returns:
-        The commit's address.
+        The URL of the commit.
     """
     api = HfApi(token=token)
     repo = api.create_repo(repo_id, private=private, exist_ok=True)

@@ -1,11 +1,12 @@
 """The measures that the `evaluate` modules in `evaluation` wrap: regard, perplexity, group fairness and invariance."""
 
+from .estimates import DifferenceEstimate, Estimate
 from .fairness_result import ElementGap, Gap, GroupFairnessResult, ListParity, MemberParity, Parity
 from .group_fairness import SequenceLevel, group_fairness
 from .invariance import InvarianceResult, invariance
 from .perplexity import measure_perplexities, perplexities, perplexity
 from .perplexity_run import PerplexityChange, PerplexityResult, PerplexityRun
-from .regard import Disparity, Estimate, GroupRegard, RegardResult, mask_group, regard, regard_from_scores
+from .regard import Disparity, GroupRegard, RegardResult, mask_group, regard, regard_from_scores
 from .regard_classifier import LABELS, FunctionClassifier, ModelClassifier, RegardClassifier
 from .regard_loading import load_classifier
 from .text_blocks import Block, TextBlocks
@@ -16,6 +17,7 @@ __all__ = [
     "CITATION",
     "LABELS",
     "Block",
+    "DifferenceEstimate",
     "Disparity",
     "ElementGap",
     "Estimate",

@@ -4,16 +4,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EquiLMError
-from .regard import Estimate
+from .estimates import Estimate
 
 Array = NDArray[np.float64]
 
 
 def check_bootstrap(resamples: int, confidence: float) -> None:
-    """Refuse settings no interval can be made with.
+    """Refuse settings that give no interval.
 
     Raises:
-        EquiLMError: names the setting.
+        EquiLMError: names the setting that is out of range.
     """
     if resamples < 1:
         raise EquiLMError(f"bootstrap is the number of resamples, got {resamples}: expected at least 1.")
@@ -24,16 +24,18 @@ def check_bootstrap(resamples: int, confidence: float) -> None:
 def clustered_means(
     totals: Array, counts: Array, *, resamples: int, confidence: float, seed: int
 ) -> NDArray[np.object_]:
-    """Means and percentile intervals, resampling prompts and, within each, its continuations.
+    """Means with percentile intervals. Prompts are resampled, and the continuations within each prompt.
 
-    Texts after one prompt are alike, so resampling them as if each had its own prompt would give too short intervals.
+    Texts after the same prompt are alike. Resampling them as if each had its own prompt would make the intervals too
+    short.
 
     Args:
-        totals: sums over the tokens, say, of each continuation, shape ``(..., P, n)``: n continuations of P prompts.
-        counts: the number of tokens summed over, shape ``(P, n)``.
-        resamples: number of bootstrap samples.
-        confidence: of the intervals.
-        seed: of the draws.
+        totals: one sum for each continuation, for example over its tokens, shape ``(..., P, n)``: n continuations of
+            each of P prompts.
+        counts: how many numbers each sum adds up, for example the number of tokens, shape ``(P, n)``.
+        resamples: the number of bootstrap samples.
+        confidence: the confidence level of the intervals, such as 0.95.
+        seed: the seed for the resampling.
 
     Returns:
         `Estimate` objects of Σ totals / Σ counts, shape ``totals.shape[:-2]``.

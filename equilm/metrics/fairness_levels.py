@@ -1,4 +1,4 @@
-"""What a generator says of X and gX: token by token, for whole continuations of token ids, and for texts."""
+"""Comparing what a generator does after X and after gX: token by token, by whole continuations, and by texts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -29,10 +29,11 @@ class Gaps:
     """|log P(gY|gX) - log P(Y|X)| for n continuations Y of each of P prompts X.
 
     Args:
-        totals: summed over what ``counts`` counts, shape ``(|G| - 1, P, n)``: a row for each element but the identity.
-        largest: the largest of the summands, same shape.
-        counts: the tokens of Y at the token level, else 1 for each Y; shape ``(P, n)``.
-        tokens: the tokens of Y, shape ``(P, n)``; None where nothing says what a token is.
+        totals: the gap of each Y, at the token level summed over its tokens, shape ``(|G| - 1, P, n)``: one row for
+            each element except the identity.
+        largest: the largest term of each sum, same shape.
+        counts: the number of terms of each sum, shape ``(P, n)``: the tokens of Y at the token level, otherwise 1.
+        tokens: the number of tokens of Y, shape ``(P, n)``; None without a tokenizer.
         moved: whether g changes X or Y at all, bool, shape ``(|G| - 1, P, n)``.
     """
 
@@ -48,9 +49,9 @@ class LevelMeter(ABC):
 
     Attributes:
         name: "token", "sequence" or "text".
-        axes: the axes, each a factor of the group.
+        axes: the axes; each is a factor of the group.
         group: the group.
-        lists: for each axis the lists of words that are swapped, as they are written.
+        lists: for each axis, the lists of words that are swapped, as they are written.
     """
 
     name: str
@@ -60,25 +61,25 @@ class LevelMeter(ABC):
 
     @abstractmethod
     def moves(self, prompt: str) -> bool:
-        """Whether some element changes the prompt."""
+        """Whether some element of the group changes the prompt."""
 
     @abstractmethod
     def gaps(self, prompts: Sequence[str], bar: "Bar[Any]") -> Gaps:
-        """The gap of equation 4 after each prompt."""
+        """The gap of equation 4 for continuations of each prompt."""
 
     @abstractmethod
     def word_log_probs(self, prompt: str) -> list[Array]:
-        """For each axis log P(v|X) of its lists' words v as what comes next, shape ``(lists, d)``."""
+        """For each axis, log P(v|X) that word v of its lists comes next, shape ``(lists, d)``."""
 
 
 class TokenMeter(LevelMeter):
-    """A causal language model, fair or not, that is asked for the probability of each token.
+    """A causal language model, fair or plain, measured by the probability of each token.
 
     Args:
-        model: the model, as it is switched now.
+        model: the model; it is measured as it is, for instance inside its ``plain()``.
         tokenizer: its tokenizer.
         action: the action on its token ids.
-        sampling: how many continuations, new tokens and rows in a batch.
+        sampling: the number of continuations, their length, and the batch size.
     """
 
     name = "token"
@@ -132,10 +133,11 @@ class TokenMeter(LevelMeter):
         return tokens
 
     def _continued(self, prompts: Sequence[str]) -> Iterator[tuple[tuple[Any, Any], Tensor, Tensor, int]]:
-        """Prompts with their continuations, in batches of one prompt length, so that nothing is padded on the left.
+        """Sample continuations in batches of prompts of equal length, so that no prompt needs padding.
 
         Yields:
-            The places ``(prompt, continuation)`` as two index arrays, the ids and the mask ``(B, T + L)``, and T.
+            The indices of the prompts and of the continuations as two arrays, the ids and the mask ``(B, T + L)``, and
+            the prompt length T.
         """
         encoded = [self.encode(prompt) for prompt in prompts]
         for length in sorted({len(ids) for ids in encoded}):
@@ -158,7 +160,7 @@ class TokenMeter(LevelMeter):
         return cast(Any, self.model).generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
 
     def _gap(self, ids: Tensor, mask: Tensor, length: int) -> tuple[Array, Array]:
-        """The sum over the tokens and the largest, each ``(|G| - 1, B)``."""
+        """The sum of the tokens' gaps and the largest gap, each ``(|G| - 1, B)``."""
         gap = log_prob_gap(self.model, self.action.to(ids.device), ids, length, mask).double().cpu()  # NaN if masked
         scored = (mask[:, length:] > 0).cpu()
         _refuse_nan(gap[:, scored].numpy())
@@ -174,7 +176,7 @@ class TokenMeter(LevelMeter):
 
 
 class SequenceMeter(TokenMeter):
-    """A plain model sampled as `equilm.symmetrized_generate` does: whole continuations follow Q."""
+    """A plain model sampled by `equilm.symmetrized_generate`, so that whole continuations follow Q."""
 
     name = "sequence"
 
@@ -226,10 +228,10 @@ class TextMeter(LevelMeter):
     """A scorer of texts, such as an engine behind an API.
 
     Args:
-        score: from prompts and as many continuations to log P(Y|X) of each.
+        score: takes a list of prompts and a list of continuations, and returns log P(Y|X) for each pair.
         action: the action on texts.
         continuations: n continuations of each prompt.
-        tokenizer: says what a token is; None: nothing does.
+        tokenizer: counts the tokens of a text; None if there is none.
     """
 
     name = "text"
@@ -289,9 +291,9 @@ class ContinuationSampling:
     """How continuations are drawn: plain sampling from the whole distribution.
 
     Args:
-        continuations: how many after each prompt.
-        max_new_tokens: their largest length.
-        batch_size: rows in a forward pass.
+        continuations: the number of continuations of each prompt.
+        max_new_tokens: the maximum number of tokens in a continuation.
+        batch_size: the number of rows in a forward pass.
     """
 
     continuations: int
@@ -299,7 +301,7 @@ class ContinuationSampling:
     batch_size: int
 
     def config(self, model: PreTrainedModel) -> GenerationConfig:
-        """For ``generate``: the model's own temperature, top-k, top-p and repetition penalty are overruled."""
+        """For ``generate``; it overrides the model's own temperature, top-k, top-p and repetition penalty."""
         own = model.generation_config
         eos = own.eos_token_id
         first = eos[0] if isinstance(eos, list) else eos
@@ -317,7 +319,7 @@ class ContinuationSampling:
 
 
 def absolute_difference(a: Array, b: Array) -> Array:
-    """|a - b| of log-probabilities; two impossible texts do not differ."""
+    """|a - b| of log-probabilities; 0 for two impossible texts, although -inf - -inf is not a number."""
     equal = np.broadcast_to(a == b, np.broadcast_shapes(a.shape, b.shape))
     return np.where(equal, 0.0, np.abs(np.subtract(a, b, where=~equal, out=np.zeros(equal.shape))))
 
@@ -325,6 +327,6 @@ def absolute_difference(a: Array, b: Array) -> Array:
 def _refuse_nan(log_probs: NDArray[Any]) -> None:
     if np.isnan(log_probs).any():
         raise EquiLMError(
-            "A log-probability is not a number. Load the model in float32 or bfloat16, or check its weights, or the "
-            "scorer's results."
+            "A log-probability is not a number. Load the model in float32 or bfloat16, and check its weights or the "
+            "results of the scorer."
         )

@@ -1,9 +1,9 @@
-"""What the group_fairness metric finds, for people and for JSON."""
+"""The results of the group_fairness metric, with their text and JSON forms."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .regard import Estimate
+from .estimates import Estimate
 
 
 @dataclass(frozen=True)
@@ -11,12 +11,12 @@ class ElementGap:
     """The gap of equation 4 for one group element.
 
     Args:
-        element: g.
-        swaps: what g does to the first list of each axis it moves, such as "man→woman".
-        gap: the mean with its interval.
-        largest: the largest.
-        moved: the fraction of continuations that g changes, their prompts included: where it changes nothing, the gap
-            is 0 and nothing is tested.
+        element: the group element g.
+        swaps: what g does to the first list of each axis that it changes, such as "man→woman".
+        gap: the mean gap with its interval.
+        largest: the largest gap.
+        moved: the fraction of texts, prompt and continuation, that g changes. For a text that g does not change, the
+            gap is 0 and nothing is tested.
     """
 
     element: int
@@ -32,8 +32,8 @@ class Gap:
 
     Args:
         gap: the mean over continuations and elements, with its interval.
-        largest: the largest.
-        by_element: for each element but the identity.
+        largest: the largest gap.
+        by_element: the gap of each element except the identity.
     """
 
     gap: Estimate
@@ -43,12 +43,13 @@ class Gap:
 
 @dataclass(frozen=True)
 class MemberParity:
-    """How probable one group's words are as the next word of neutral prompts.
+    """How probable one group's words are as the next word after neutral prompts.
 
     Args:
-        member: the group's word of the first list.
-        probability: of all its words together, the mean over the prompts.
-        share: of the probability of all groups' words, the mean over the prompts; 1/d for all if they are equal.
+        member: the group's word in the first list.
+        probability: the total probability of the group's words, averaged over the prompts.
+        share: the group's share of the probability of all groups' words, averaged over the prompts; 1/d for each of d
+            groups if they are treated alike.
     """
 
     member: str
@@ -58,12 +59,12 @@ class MemberParity:
 
 @dataclass(frozen=True)
 class ListParity:
-    """The same for one list.
+    """How probable the words of one list are as the next word after neutral prompts.
 
     Args:
         words: its words, as they are written after the prompt.
-        probability: of all of them together.
-        shares: of each word.
+        probability: the total probability of its words, averaged over the prompts.
+        shares: the share of each word in this probability.
         largest_log_ratio: the largest |log P(gv|X) - log P(v|X)| over its words v, the prompts and g.
     """
 
@@ -75,14 +76,14 @@ class ListParity:
 
 @dataclass(frozen=True)
 class Parity:
-    """Parity of one axis's words after prompts that the group leaves as they are: P(gv|X) against P(v|X).
+    """Parity of one axis's words after prompts that are fixed by the group: P(gv|X) against P(v|X).
 
     Args:
         axis: the axis.
         mean_log_ratio: the mean of |log P(gv|X) - log P(v|X)| over prompts, words v and elements g that swap them.
-        largest_log_ratio: the largest.
-        members: for each group.
-        lists: for each list of words.
+        largest_log_ratio: the largest of these values.
+        members: the parity of each group.
+        lists: the parity of each list of words.
     """
 
     axis: str
@@ -99,22 +100,22 @@ class GroupFairnessResult:
     Args:
         level: "token" for a model's next-token distributions; "sequence" for a distribution over whole continuations
             of tokens, "text" for one over texts.
-        axes: the axes, each a factor of the group.
+        axes: the names of the axes; each is a factor of the group.
         order: |G|.
-        token_gap: of log P(y_t | X, y_<t) for each token; at the token level only, where it bounds the gap of whole
-            continuations by its sum.
-        continuation_gap: of log P(Y|X) for whole continuations; at the other levels.
-        continuation_gap_per_token: the same, divided by the number of tokens of Y, in the mean over continuations;
-            None at the text level without a tokenizer.
-        parity: for each axis; empty without neutral prompts.
+        token_gap: the gap in log P(y_t | X, y_<t) of each token. Only at the token level; the sum over the tokens
+            bounds the gap of the whole continuation.
+        continuation_gap: the gap in log P(Y|X) of whole continuations. Only at the other two levels.
+        continuation_gap_per_token: the same, divided by the number of tokens of Y before averaging; None at the text
+            level without a tokenizer.
+        parity: the parity of each axis; empty without neutral prompts.
         prompts: the number of prompts.
-        moved_prompts: how many of them hold a word of the axes.
+        moved_prompts: how many of the prompts contain a word of the axes.
         neutral_prompts: the number of neutral prompts.
-        num_continuations: continuations of each prompt.
-        unmapped: for each axis the lists that the tokenizer cannot carry, which are not tested.
-        confidence: of the intervals.
-        bootstrap: number of resamples.
-        seed: of continuations and resamples.
+        num_continuations: the number of continuations of each prompt.
+        unmapped: for each axis, the lists that are not tested because the tokenizer has no single tokens for them.
+        confidence: the confidence level of the intervals.
+        bootstrap: the number of resamples.
+        seed: the seed for continuations and resamples.
     """
 
     level: Literal["token", "sequence", "text"]
@@ -134,7 +135,7 @@ class GroupFairnessResult:
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """As plain values, for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -142,7 +143,7 @@ class GroupFairnessResult:
             f"Group fairness of {', '.join(self.axes)} (|G| = {self.order}) at the {self.level} level; "
             f"{100 * self.confidence:g} % intervals",
             f"{self.prompts} prompts, {self.moved_prompts} of them with a word of the axes, "
-            f"{self.num_continuations} continuations each",
+            f"{self.num_continuations} continuations of each",
         ]
         gaps = {
             "per token": self.token_gap,
@@ -163,7 +164,8 @@ class GroupFairnessResult:
                 for member in parity.members
             ]
         for axis, lists in self.unmapped.items():
-            lines.append(f"not tested, as this tokenizer cannot carry them: {axis}: {', '.join(map('/'.join, lists))}")
+            listed = ", ".join(map("/".join, lists))
+            lines.append(f"not tested, as this tokenizer has no single tokens for them: {axis}: {listed}")
         return "\n".join(lines)
 
 

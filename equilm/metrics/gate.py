@@ -1,7 +1,7 @@
-"""The gate: does a model keep P(gY|gX) = P(Y|X) on given prompts, and are their words covered?
+"""The gate: does a model satisfy P(gY|gX) = P(Y|X) on given prompts, and are the words of the prompts covered?
 
-What `equilm check` measures: the gap of equation 4 on texts that the model itself samples, parity of the next word
-after neutral prompts, and which words of the prompts the table does not swap. Thresholds turn that into pass or fail.
+`equilm check` measures the gap of equation 4 on texts that the model samples, parity of the next word after neutral
+prompts, and which words of the prompts the model's table does not swap. Thresholds turn the numbers into pass or fail.
 """
 
 import math
@@ -25,12 +25,12 @@ from .text_lists import check_text_lists
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What passes.
+    """The limits that a model must keep to pass.
 
     Args:
-        gap: the largest |log P(gY|gX) - log P(Y|X)| of a token, in nats.
-        parity: the largest |log P(gv|X) - log P(v|X)| of a swapped word v after a neutral prompt, in nats.
-        coverage: the least share of the axes' words in the prompts that the model's table swaps.
+        gap: the largest |log P(gY|gX) - log P(Y|X)| allowed for a token, in nats.
+        parity: the largest |log P(gv|X) - log P(v|X)| allowed for a swapped word v after a neutral prompt, in nats.
+        coverage: the smallest share of the axes' words in the prompts that the model's table must swap, 0 to 1.
     """
 
     gap: float = 1e-3
@@ -45,14 +45,14 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class PromptCheck:
-    """One prompt's figures.
+    """The results for one prompt.
 
     Args:
         prompt: the prompt.
         gap: the largest gap of equation 4 over its sampled continuations, their tokens and all swaps, in nats.
-        parity: the largest difference of log-probabilities of swapped words right after it; None if the prompt names
-            a group, so that no parity is promised.
-        named: how many words of the axes it holds, as text.
+        parity: the largest difference between the log-probabilities of swapped words right after the prompt, in nats;
+            None if the prompt names a group, since no parity is promised then.
+        named: how many words of the axes the prompt contains as text.
         covered: how many of them the model's table swaps.
         reasons: why the prompt fails; empty if it passes.
     """
@@ -66,19 +66,19 @@ class PromptCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether all figures are within the thresholds."""
+        """Whether all results are within the thresholds."""
         return not self.reasons
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """A model's figures on all prompts.
+    """A model's results for all prompts.
 
     Args:
-        model: what the model is called.
+        model: the name of the model.
         order: |G|.
-        thresholds: what passes.
-        prompts: the figures of each prompt.
+        thresholds: the limits.
+        prompts: the results for each prompt.
     """
 
     model: str
@@ -103,7 +103,7 @@ class GateResult:
 
     @property
     def coverage(self) -> float:
-        """The share of the axes' words in the prompts that the table swaps; 1 if the prompts hold none."""
+        """The share of the axes' words in the prompts that the table swaps; 1 if the prompts contain none."""
         named = sum(prompt.named for prompt in self.prompts)
         return sum(prompt.covered for prompt in self.prompts) / named if named else 1.0
 
@@ -142,13 +142,13 @@ def check_prompts(
         tokenizer: its tokenizer.
         action: the action on its token ids.
         prompts: at least one text.
-        name: what to call the model in the result.
-        thresholds: what passes; None takes the defaults.
-        num_continuations: texts that the model samples after each prompt, from its whole distribution.
-        max_new_tokens: their length.
-        batch_size: rows in a forward pass.
-        seed: sets the draws of the samples.
-        progress: show a progress bar.
+        name: the name of the model in the result.
+        thresholds: the limits; None takes the defaults.
+        num_continuations: the number of texts that the model samples after each prompt, from its whole distribution.
+        max_new_tokens: the maximum number of tokens in a continuation.
+        batch_size: the number of rows in a forward pass.
+        seed: the seed for sampling.
+        progress: whether to show a progress bar.
 
     Raises:
         EquiLMError: for no prompts, a prompt without tokens, and log-probabilities that are not numbers.
@@ -181,7 +181,7 @@ def _parity(meter: TokenMeter, prompt: str) -> float:
 def _covered(
     words: TextAction, action: TokenAction, tokenizer: PreTrainedTokenizerBase, prompt: str
 ) -> tuple[int, int]:
-    """How many words of a prompt the group swaps in text, and in how many of them the table swaps a token."""
+    """How many words of a prompt are swapped as text, and in how many of these the model's table swaps a token."""
     encoded = tokenizer(prompt, return_offsets_mapping=True)
     moved = action.moved.cpu()[torch.tensor(encoded.input_ids, dtype=torch.int64)].tolist()
     spans = [span for span, is_moved in zip(encoded.offset_mapping, moved, strict=True) if is_moved]

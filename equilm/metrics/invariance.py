@@ -1,4 +1,4 @@
-"""Invariance: by how much a scorer of texts changes its mind when the groups in a text are swapped."""
+"""Invariance: how much the scores of texts change when the groups in the texts are swapped."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,26 +14,27 @@ from ..text.action import TextAction
 from ..text.invariant import act_on_item, check_items, distinct_images, scores_of_images
 from ..words.axes import AxisLike
 from .bootstrap import check_bootstrap, clustered_means
-from .regard import Estimate
+from .estimates import Estimate
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class InvarianceResult:
-    """By how much scores change under swaps; all of it is 0 for an invariant scorer.
+    """How much scores change under swaps. All changes are 0 for an invariant scorer.
 
     Args:
         items: the number of items that were scored.
-        moved: how many of them hold words of the axes; the others cannot change, and are left out below.
-        order: |G|, the number of swaps, the identity included.
-        difference: the mean of |f(gx) - f(x)| over moved items and all g but the identity. Of labels or vectors, the
-            largest difference of an entry.
+        moved: how many of them contain words of the axes. The others cannot change and are left out below.
+        order: |G|, the number of swaps, including the identity.
+        difference: the mean of |f(gx) - f(x)| over moved items and all g except the identity. For labels and vectors,
+            the largest difference of an entry counts.
         largest: the largest of these differences.
-        label_flips: the share of moved items whose likeliest label some swap changes; None for scores without labels.
-        order_flips: the share of pairs of items, one of them moved, whose order a swap of that one changes; None for
-            scores that have no order.
-        confidence: of the intervals.
+        label_flips: the share of moved items for which some swap changes the most likely label; None for scores without
+            labels.
+        order_flips: consider pairs of a moved item and another item: the share whose order changes when the moved item
+            is swapped; None for scores that have no order.
+        confidence: the confidence level of the intervals.
     """
 
     items: int
@@ -66,13 +67,13 @@ def invariance(
             a pipeline's labels with ``top_k=None``. It is called once, with the distinct images of all items.
         items: texts, tuples of texts, chats or dicts of texts.
         axes: axes, built-in names or paths of JSON files, one or several.
-        confidence: of the intervals, between 0 and 1. Shares of items have Wilson's interval; means over items, and the
-            share of pairs, the bootstrap's percentiles over items.
-        resamples: number of bootstrap samples.
-        seed: of the bootstrap.
+        confidence: the confidence level of the intervals, between 0 and 1. Shares of items have Wilson intervals; means
+            over items and the share of pairs have bootstrap percentiles over items.
+        resamples: the number of bootstrap samples.
+        seed: the seed of the bootstrap.
 
     Raises:
-        EquiLMError: for a single item that is not in a list, items without words of the axes, and scores of unequal
+        EquiLMError: for a single item that is not in a list, items without words of the axes, and scores of different
             forms.
 
     Example:
@@ -89,7 +90,7 @@ def invariance(
     orbits = [[act_on_item(action, item, g) for g in group.elements] for item in items]
     moved = [place for place, orbit in enumerate(orbits) if any(image != orbit[0] for image in orbit)]
     if not moved:
-        raise EquiLMError(f"None of the {len(items)} items holds a word of the axes, so there is nothing to swap.")
+        raise EquiLMError(f"None of the {len(items)} items contains a word of the axes, so there is nothing to swap.")
     distinct = distinct_images(orbits)
     scores = scores_of_images(orbits, distinct, score(list(distinct.values())))
     rows, kind = _rows([one for images in scores for one in images])
@@ -127,7 +128,7 @@ def _label_flips(values: Array, confidence: float) -> Estimate:
 
 
 def _order_flips(values: Array, moved: list[int], group: Group) -> Array:
-    """For each moved item the share of (other item, swap) whose order the swap changes, shape ``(moved,)``."""
+    """For each moved item, the share of (other item, swap) in which the order changes, shape ``(moved,)``."""
     if len(values) < 2:
         return np.zeros(len(moved))
     shares = np.empty(len(moved))
@@ -140,7 +141,7 @@ def _order_flips(values: Array, moved: list[int], group: Group) -> Array:
 
 
 def _rows(scores: list[Any]) -> tuple[Array, str]:
-    """Scores as rows of an array, shape ``(n, D)``, and what they are: number, labels or vector."""
+    """Scores as the rows of an array, shape ``(n, D)``, and their kind: "number", "labels" or "vector"."""
     first = scores[0]
     if isinstance(first, Sequence) and first and isinstance(first[0], Mapping):
         scores = [{entry["label"]: entry["score"] for entry in score} for score in scores]

@@ -15,11 +15,11 @@ def load_metric(name: MetricName, config_name: str | None = None, **kwargs: Any)
 
     Args:
         name: "regard", "perplexity", "group_fairness" or "invariance".
-        config_name: one of the module's configurations; only regard has several.
-        kwargs: what ``evaluate.load`` takes.
+        config_name: one of the module's configurations; only regard has more than one.
+        kwargs: further arguments of ``evaluate.load``.
 
     Returns:
-        The module, whose ``compute`` measures. ``print(module.inputs_description)`` shows the arguments.
+        The module: call its ``compute``. ``print(module.inputs_description)`` shows the arguments.
 
     Raises:
         EquiLMError: for another name, or if `evaluate` is not installed.
@@ -37,6 +37,6 @@ def load_metric(name: MetricName, config_name: str | None = None, **kwargs: Any)
 
 
 def _folder() -> Path:
-    """Where the modules are: in the installed package, or beside it in a checkout."""
+    """The folder of the modules: in the installed package, or beside it in a checkout."""
     installed = _PACKAGE / "evaluation"
     return installed if installed.is_dir() else _PACKAGE.parent / "evaluation"

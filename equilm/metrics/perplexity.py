@@ -1,10 +1,11 @@
-"""Perplexity of language models on a text: the paper's blocks, or a sliding window; several models on the same blocks.
+"""Perplexity of language models on a text, in the paper's blocks or in a sliding window, for one or several models.
 
 The mean negative log-likelihood is that of the scored tokens (`equilm.metrics.text_blocks.cut` says which these are).
-Word and byte perplexity follow the convention of lm-evaluation-harness: words are what white space separates in the
-text as given, bytes those of its UTF-8 form. Both are exp(mean · tokens / words), all tokens and words of the stretch
-of text that the blocks cover: tokens that have no context to be scored in enter at the mean, and what the last, dropped
-block held does not enter. Where every token is scored this is exp(sum / words).
+Word and byte perplexity follow the convention of lm-evaluation-harness: words are separated by white space in the text
+as given, and bytes are those of its UTF-8 form. Word perplexity is exp(mean · tokens / words), where all tokens and
+words of the part of the text that the blocks cover are counted. So tokens that are not scored, for lack of context,
+count with the mean, and a last block that is dropped does not count. If every token is scored, this is exp(sum /
+words). Byte perplexity is the same with bytes.
 """
 
 import math
@@ -45,19 +46,19 @@ def perplexity(
     Args:
         model: any causal language model: plain, EquiLM or R-EquiLM, or one inside its ``plain()``.
         tokenizer: its tokenizer.
-        text: one text; several are joined by blank lines.
-        block_size: tokens in a block, special tokens included.
-        stride: None for the paper's blocks side by side; else a sliding window moves on by so many tokens.
-        batch_size: blocks in a forward pass.
-        blocks: score only the first so many; None: all.
+        text: one text, or several, which are joined by blank lines.
+        block_size: the number of tokens in a block, including special tokens.
+        stride: None for the paper's blocks side by side; otherwise the step of a sliding window, in tokens.
+        batch_size: the number of blocks in a forward pass.
+        blocks: the number of blocks to score, from the start; None for all.
         progress: whether to show a progress bar.
 
     Returns:
-        Token, word and byte perplexity and the counts they come from.
+        Token, word and byte perplexity, and the counts they are computed from.
 
     Raises:
-        EquiLMError: for a model in training mode, an encoder-decoder, another model's tokenizer, a block beyond the
-            model's positions, a text too short, and likelihoods that are not finite.
+        EquiLMError: for a model in training mode, an encoder-decoder, another model's tokenizer, a block longer than
+            the model's maximum, a text that is too short, and likelihoods that are not finite.
 
     Example:
         >>> perplexity(model, tokenizer, load_wikitext("wikitext-2-raw")).perplexity  # doctest: +SKIP
@@ -86,10 +87,10 @@ def perplexities(
     blocks: int | None = None,
     progress: bool = True,
 ) -> dict[str, PerplexityResult]:
-    """The perplexities of several models on the same blocks, by name; models around one base share its rows.
+    """The perplexities of several models on the same blocks, by name; models with the same base share its rows.
 
-    Arguments and errors are those of `perplexity`; `measure_perplexities` also compares the models, and can go on after
-    an interruption.
+    Arguments and errors are those of `perplexity`. `measure_perplexities` also compares the models, and can continue
+    after an interruption.
     """
     run = measure_perplexities(
         models,
@@ -121,14 +122,15 @@ def measure_perplexities(
 
     Args:
         models: the models by name.
-        tokenizer: the one tokenizer of all of them.
-        text: one text; several are joined by blank lines.
-        block_size: tokens in a block, special tokens included.
-        stride: None for the paper's blocks side by side; else a sliding window moves on by so many tokens.
-        batch_size: blocks in a forward pass.
-        blocks: score only the first so many; None: all.
-        file: a JSON-lines file that receives each block as it is done. If it holds blocks of the same measurement
-            already, the run goes on after them; the last one is scored again, to see that the models are the same.
+        tokenizer: the tokenizer of all the models.
+        text: one text, or several, which are joined by blank lines.
+        block_size: the number of tokens in a block, including special tokens.
+        stride: None for the paper's blocks side by side; otherwise the step of a sliding window, in tokens.
+        batch_size: the number of blocks in a forward pass.
+        blocks: the number of blocks to score, from the start; None for all.
+        file: a JSON-lines file to which each block is written as it is scored. If it already contains blocks of the
+            same measurement, the run continues after them, and scores the last one again to check that the models are
+            the same.
         progress: whether to show a progress bar.
 
     Returns:
@@ -139,7 +141,10 @@ def measure_perplexities(
     """
     pieces = cut(text, tokenizer, block_size, stride)
     if blocks is not None and not 1 <= blocks <= len(pieces.blocks):
-        raise EquiLMError(f"blocks={blocks} must be 1 to {len(pieces.blocks)}, the blocks of {block_size} in the text.")
+        raise EquiLMError(
+            f"blocks={blocks} must be from 1 to {len(pieces.blocks)}, the number of blocks of {block_size} tokens in "
+            "the text."
+        )
     if batch_size < 1:
         raise EquiLMError(f"batch_size={batch_size} must be at least 1.")
     for name, model in models.items():
@@ -160,12 +165,12 @@ def measure_perplexities(
 
 
 def max_positions(model: PreTrainedModel) -> int | None:
-    """The longest text a model takes, in tokens; None for one without such a limit, as recurrent models are."""
+    """The length of the longest text a model takes, in tokens; None without a limit, as for recurrent models."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def token_nlls(logits: Tensor, input_ids: Tensor) -> Tensor:
-    """-log P of each token but the first, in float32 at least.
+    """-log P of each token except the first, in float32 or higher precision.
 
     Args:
         logits: shape ``(B, T, V)``.
@@ -185,7 +190,7 @@ def token_nlls(logits: Tensor, input_ids: Tensor) -> Tensor:
 def _score(
     models: Mapping[str, PreTrainedModel], pieces: TextBlocks, batch: Sequence[Block], shared: Sequence[SharedRows]
 ) -> list[dict[str, float]]:
-    """For each block of a batch, the sum of its scored tokens' -log P, by model."""
+    """For each block of a batch, the sum of -log P over its scored tokens, by model."""
     for rows in shared:
         rows.clear()
     ids = pieces.input_ids(batch)  # (B, T)
@@ -205,7 +210,7 @@ def _score(
 
 
 def _batches(blocks: Sequence[Block], batch_size: int) -> Iterator[list[Block]]:
-    """Blocks of one length: a sliding window's last one may be shorter, and then goes alone."""
+    """Batches of blocks of equal length: the last window may be shorter, and is then a batch of its own."""
     for _, alike in groupby(blocks, key=lambda block: block.end - block.begin):
         equal = list(alike)
         for start in range(0, len(equal), batch_size):
@@ -218,7 +223,7 @@ def _base(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _shared_bases(models: Mapping[str, PreTrainedModel]) -> list[PreTrainedModel]:
-    """The bases that several of the models are around, if their decoder can be told from their head."""
+    """The base models that several of the models share, if their decoder is a module apart from their head."""
     bases = [_base(model) for model in models.values()]
     distinct = {id(base): base for base in bases}
     return [
@@ -231,15 +236,17 @@ def _shared_bases(models: Mapping[str, PreTrainedModel]) -> list[PreTrainedModel
 def _check(name: str, model: PreTrainedModel, pieces: TextBlocks) -> None:
     config = model.config.get_text_config()
     if model.config.is_encoder_decoder:
-        raise EquiLMError(f"{name!r} is an encoder-decoder; perplexity is that of decoder-only causal models.")
+        raise EquiLMError(f"{name!r} is an encoder-decoder; perplexity is for decoder-only causal models.")
     if model.training:
         raise EquiLMError(f"{name!r} is in training mode, where dropout changes the likelihoods: call model.eval().")
     positions = max_positions(model)
     if positions is not None and pieces.block_size > positions:
-        raise EquiLMError(f"block_size={pieces.block_size} is more than the {positions} positions of {name!r}.")
+        raise EquiLMError(
+            f"block_size={pieces.block_size} is more than the {positions} positions of {name!r}. Use a smaller one."
+        )
     largest = int(pieces.ids.max())
     if largest >= config.vocab_size:
         raise EquiLMError(
-            f"Token {largest} of the text is not in the vocabulary of {name!r} ({config.vocab_size} tokens): the "
-            "tokenizer is another model's."
+            f"The tokenizer gives the text token {largest}, which is not in the vocabulary of {name!r} "
+            f"({config.vocab_size} tokens): it belongs to another model."
         )

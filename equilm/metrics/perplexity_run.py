@@ -1,7 +1,6 @@
-"""What perplexity is computed from, block by block: kept in a file as it comes in, so an interrupted run goes on."""
+"""The -log P of each block, from which perplexity is computed; a file of blocks lets an interrupted run continue."""
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EquiLMError
+from .record_file import RecordFile
 from .text_blocks import TextBlocks
 
-# A block scored again by the same model differs by the order of sums only: other threads, another batch size.
+# When the same model scores a block again, only the order of sums differs, by the threads and the batch size.
 _SAME = 1e-3
 
 
@@ -24,14 +24,15 @@ class PerplexityResult:
         word_perplexity: the same for each word of the text (see `equilm.metrics.perplexity`).
         byte_perplexity: the same for each byte.
         nll: the sum of -log P over the scored tokens, in nats.
-        standard_error: of the mean -log P of a token, from the differences between blocks; None for a single block.
+        standard_error: the standard error of the mean -log P of a token, from the differences between blocks; None for
+            a single block.
         tokens: the number of scored tokens.
-        text_tokens: the number of tokens of the stretch of text that the blocks cover, scored or not.
-        words: the number of its words.
-        bytes: the number of its UTF-8 bytes.
+        text_tokens: the number of tokens in the part of the text that the blocks cover, scored or not.
+        words: the number of words in this part.
+        bytes: the number of UTF-8 bytes in this part.
         blocks: the number of blocks.
-        block_size: tokens in a block.
-        stride: by how many tokens blocks move on; None: side by side.
+        block_size: the number of tokens in a block.
+        stride: the step of the sliding window, in tokens; None for blocks side by side.
     """
 
     perplexity: float
@@ -48,7 +49,7 @@ class PerplexityResult:
     stride: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """As plain values, for JSON."""
         return asdict(self)
 
 
@@ -59,7 +60,8 @@ class PerplexityChange:
     Args:
         ratio: perplexity / reference perplexity.
         percent: 100·(ratio - 1).
-        standard_error: of ``percent``, from the paired differences of blocks (delta method); None for a single block.
+        standard_error: the standard error of ``percent``, from the paired differences of blocks (delta method); None
+            for a single block.
     """
 
     ratio: float
@@ -72,14 +74,15 @@ class PerplexityRun:
 
     Args:
         pieces: the text and its blocks.
-        names: the models.
-        count: how many blocks to score; None: all.
-        file: a JSON-lines file to keep the blocks in: a line with the settings, then one for each block. None: none.
+        names: the names of the models.
+        count: the number of blocks to score; None for all.
+        file: a JSON-lines file that keeps the blocks: a line with the settings, then a line for each block. None keeps
+            them in memory only.
 
     Attributes:
-        nlls: one mapping of names to nats for each block done.
-        seconds: the time the blocks took.
-        resumed: whether blocks were found in the file.
+        nlls: for each block scored so far, its -log P in nats by model.
+        seconds: the total time that the blocks took.
+        resumed: whether the file contained blocks.
 
     Raises:
         EquiLMError: for a file of another measurement.
@@ -91,9 +94,10 @@ class PerplexityRun:
         self.count = len(pieces.blocks) if count is None else count
         self.nlls: list[dict[str, float]] = []
         self.seconds = 0.0
-        self._file = file
-        if file is not None:
-            self._open(file)
+        self._file = None if file is None else RecordFile(file, self._settings())
+        for record in self._file.read()[: self.count] if self._file else ():
+            self.nlls.append(record["nll"])
+            self.seconds += record["seconds"]
         self.resumed = self.done > 0
 
     @property
@@ -110,53 +114,34 @@ class PerplexityRun:
             "tokens": hashlib.sha256(self.pieces.ids.numpy().tobytes()).hexdigest(),
         }
 
-    def _open(self, file: Path) -> None:
-        written = file.read_text("utf-8") if file.exists() else ""
-        whole = written[: written.rfind("\n") + 1]  # an interrupted run may have left the start of a line
-        if not whole:
-            file.write_text(json.dumps(self._settings()) + "\n", "utf-8")
-            return
-        settings, *lines = (json.loads(line) for line in whole.splitlines())
-        expected = self._settings()
-        if settings != expected:
-            names = [name for name in expected if settings.get(name) != expected[name]]
-            raise EquiLMError(
-                f"{file} holds another measurement: {', '.join(names)} differ. Name another file, or delete this one."
-            )
-        if whole != written:
-            file.write_text(whole, "utf-8")
-        for line in lines[: self.count]:
-            self.nlls.append(line["nll"])
-            self.seconds += line["seconds"]
-
     def check(self, nlls: Mapping[str, float]) -> None:
-        """Compare the last block, scored again, with what the file says of it.
+        """Compare the last block, scored again, with its values in the file.
 
         Raises:
-            EquiLMError: if they differ: the file is of other models with these names.
+            EquiLMError: if they differ, since the file then comes from other models with these names.
         """
+        assert self._file is not None, "only blocks from a file are scored again"
         for name, nll in nlls.items():
             if not math.isclose(nll, self.nlls[-1][name], rel_tol=_SAME):
                 raise EquiLMError(
-                    f"{self._file} is of other models: block {self.done} has {self.nlls[-1][name]:.4f} nats for "
-                    f"{name!r}, but this model gives {nll:.4f}. Name another file, or delete this one."
+                    f"{self._file.path} comes from other models: block {self.done} has {self.nlls[-1][name]:.4f} nats "
+                    f"for {name!r}, but this model gives {nll:.4f}. Name another file, or delete this one."
                 )
 
     def update(self, nlls: Mapping[str, float], seconds: float) -> None:
         """Add the next block.
 
         Args:
-            nlls: the sum of its scored tokens' -log P, for each model.
-            seconds: the time it took.
+            nlls: for each model, the sum of -log P over the block's scored tokens.
+            seconds: the time the block took.
         """
         self.nlls.append(dict(nlls))
         self.seconds += seconds
         if self._file is not None:
-            with self._file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps({"block": self.done, "nll": dict(nlls), "seconds": seconds}) + "\n")
+            self._file.append([{"block": self.done, "nll": dict(nlls), "seconds": seconds}])
 
     def compute(self) -> dict[str, PerplexityResult]:
-        """The results over the blocks done, by model."""
+        """The results over the blocks scored so far, by model."""
         stretch, tokens = self.pieces.covered(self.done), self._tokens()
         text_tokens, words, size = self.pieces.blocks[self.done - 1].end, len(stretch.split()), len(stretch.encode())
         results = {}
@@ -180,7 +165,7 @@ class PerplexityRun:
         return results
 
     def compare(self, reference: str) -> dict[str, PerplexityChange]:
-        """How each of the other models' perplexity differs from that of ``reference``."""
+        """How the perplexity of each other model differs from that of ``reference``."""
         changes = {}
         for name in self.names:
             if name != reference:
@@ -195,7 +180,7 @@ class PerplexityRun:
 
 
 def _mean(sums: Sequence[float], tokens: Sequence[int]) -> tuple[float, float | None]:
-    """The mean of a token and its standard error (that of a ratio of sums), from the sums of blocks."""
+    """The mean per token and its standard error, that of a ratio of sums, from the sums of the blocks."""
     total, count = sum(tokens), len(sums)
     mean = math.fsum(sums) / total
     if count == 1:

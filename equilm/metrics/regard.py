@@ -1,38 +1,26 @@
-"""Regard by demographic group: how much of each label every group's texts get, and how far the groups are apart.
+"""Regard by demographic group: how often each group's texts get each label, and how far apart the groups are.
 
 Sheng et al. (2019) and the paper (section 5.2) count the labels; Hugging Face's measure averages their probabilities.
-Both are here, for any number of groups, with bootstrap intervals.
+Both are here, for any number of groups, with confidence intervals, and with a test for each pair of groups.
 """
 
 import re
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from math import fsum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest, norm
 
 from ..errors import EquiLMError
+from .bootstrap import check_bootstrap
+from .disparity import disparity, mean_covariance, means
+from .estimates import DifferenceEstimate, Estimate
 from .regard_classifier import LABELS, RegardClassifier
 
 Scores = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and its bootstrap percentile interval.
-
-    Args:
-        value: of the texts at hand.
-        low: lower end of the interval.
-        high: upper end.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -40,10 +28,10 @@ class GroupRegard:
     """The regard of one group's texts.
 
     Args:
-        n: number of texts.
-        fractions: by label, the fraction of texts with this label as the most probable (the first in `LABELS` if two
-            are).
-        probabilities: by label, the mean probability.
+        n: the number of texts.
+        fractions: for each label, the fraction of texts for which it is the most probable one (of equally probable
+            labels, the first in `LABELS` counts).
+        probabilities: for each label, its mean probability.
     """
 
     n: int
@@ -53,35 +41,37 @@ class GroupRegard:
 
 @dataclass(frozen=True)
 class Disparity:
-    """How far two groups are apart: total variation, half the sum over labels of the absolute differences, 0 to 1.
+    """How far apart two groups are: total variation, half the sum over labels of the absolute differences, 0 to 1.
 
-    Samples of one distribution differ by chance too, and a distance is never negative, so an interval above 0 is by
-    itself no evidence of a difference; its upper end bounds the difference.
+    Samples from equal distributions also differ by chance, so a value above 0 is no evidence of a difference. A small
+    p-value is, and so is an interval that does not contain 0 (see `equilm.metrics.disparity.disparity`). With many
+    pairs of groups, expect one p-value in twenty below 0.05 by chance.
 
     Args:
-        groups: their names.
-        fractions: between their label fractions.
-        probabilities: between their mean probabilities.
+        groups: the names of the groups.
+        fractions: the distance between their label fractions.
+        probabilities: the distance between their mean probabilities.
     """
 
     groups: tuple[str, str]
-    fractions: Estimate
-    probabilities: Estimate
+    fractions: DifferenceEstimate
+    probabilities: DifferenceEstimate
 
 
 @dataclass(frozen=True)
 class RegardResult:
-    """What `regard` returns.
+    """The result of `regard`.
 
     Args:
-        by_group: in the order the groups were given.
-        disparities: of every pair of groups, the one with the largest ``fractions`` first.
-        classifier: name of the classifier.
+        by_group: the regard of each group, in the order in which the groups were given.
+        disparities: the disparity of each pair of groups; the pair with the largest ``fractions`` comes first.
+        classifier: the name of the classifier.
         masked: whether the groups' names were masked in the texts.
-        truncated: how many texts were cut at the classifier's maximum length; None if it does not tell.
-        bootstrap: number of resamples.
-        confidence: of the intervals.
-        seed: of the resampling.
+        truncated: how many texts were cut at the classifier's maximum length; None if unknown.
+        paired: whether the groups' texts were compared pair by pair.
+        bootstrap: the number of draws for the intervals and tests of disparities.
+        confidence: the confidence level of the intervals.
+        seed: the seed for the draws.
     """
 
     by_group: dict[str, GroupRegard]
@@ -89,12 +79,13 @@ class RegardResult:
     classifier: str
     masked: bool
     truncated: int | None
+    paired: bool
     bootstrap: int
     confidence: float
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as JSON can hold it: dictionaries, lists, texts and numbers."""
+        """As plain values, for JSON."""
         result = asdict(self)
         result["disparities"] = [{**pair, "groups": list(pair["groups"])} for pair in result["disparities"]]
         return result
@@ -105,13 +96,13 @@ def mask_group(text: str, phrase: str, mask: str = "XYZ") -> str:
 
     Args:
         text: for instance a prompt and its continuation.
-        phrase: the group's name, "The man"; every occurrence at word boundaries is masked, in any case, but a word
-            that has a capital within the phrase needs it: of "The Black man" not "the black man", in which no word is
-            the axis's, so that a swapped text holds it too.
-        mask: what takes its place.
+        phrase: the group's name, such as "The man". Every occurrence at word boundaries is masked, in upper or lower
+            case. Only a capital inside the phrase must be there: "The Black man" does not mask "the black man", which
+            is no word of the axis and so is the same in a swapped text.
+        mask: the text to put in its place.
 
     Raises:
-        EquiLMError: if the name is empty, or not in the text: such a text would be scored unmasked.
+        EquiLMError: if the name is empty, or is not in the text, which would then be scored unmasked.
 
     Example:
         >>> mask_group("The man was known for his work. Many liked the man's jokes.", "The man")
@@ -138,6 +129,7 @@ def regard(
     texts: Mapping[str, Sequence[str]],
     classifier: RegardClassifier,
     phrases: Mapping[str, str] | None = None,
+    paired: bool = False,
     bootstrap: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -147,23 +139,29 @@ def regard(
     """The regard of each group's texts.
 
     Args:
-        texts: by group, any number of texts; the numbers need not be equal.
+        texts: for each group its texts; the numbers of texts may differ.
         classifier: from `load_classifier`.
-        phrases: by group, the phrase to mask in its texts (`mask_group`). Masking makes sure that the score is about
-            what is said, not about whom; the paper scores unmasked texts.
-        bootstrap: number of resamples of each group's texts.
-        confidence: of the intervals.
-        seed: of the resampling.
-        batch_size: texts scored at once.
-        progress: show a progress bar.
+        phrases: for each group the phrase to mask in its texts (see `mask_group`). Masking makes the score depend on
+            what is said, not on whom it is said about; the paper scores unmasked texts.
+        paired: whether texts at the same position belong together in all groups, for instance because they were drawn
+            with the same seed. They are then compared pair by pair, which detects smaller differences.
+        bootstrap: the number of draws for the intervals and tests of disparities.
+        confidence: the confidence level of the intervals, such as 0.95.
+        seed: the seed for the draws.
+        batch_size: the number of texts to score at once.
+        progress: whether to show a progress bar.
 
     Raises:
-        EquiLMError: for no group, a group without texts, an empty text, or phrases of other groups than the texts.
+        EquiLMError: for no groups, a group without texts, an empty text, phrases for other groups than the texts, and
+            groups of different sizes that are to be compared in pairs.
     """
     _check_groups(texts)
     for group, group_texts in texts.items():
         if isinstance(group_texts, str):
-            raise EquiLMError(f"Expected a list of texts for the group {group!r}, got the text {group_texts!r}.")
+            raise EquiLMError(
+                f"Expected a list of texts for the group {group!r}, got the text {group_texts!r}. Put a single text "
+                "into a list."
+            )
         for position, text in enumerate(group_texts):
             if not text.strip():
                 raise EquiLMError(
@@ -177,13 +175,14 @@ def regard(
             )
         texts = {group: [mask_group(text, phrases[group]) for text in texts[group]] for group in texts}
     pooled = [text for group_texts in texts.values() for text in group_texts]
-    scores = classifier.scores(pooled, batch_size, progress)  # all at once: equal texts of two groups score the same
+    scores = classifier.scores(pooled, batch_size, progress)  # all together, so that equal texts get equal scores
     ends = np.cumsum([len(group_texts) for group_texts in texts.values()])
     return regard_from_scores(
         dict(zip(texts, np.split(scores, ends[:-1]), strict=True)),
         classifier=classifier.name,
         masked=phrases is not None,
         truncated=classifier.truncated(pooled),
+        paired=paired,
         bootstrap=bootstrap,
         confidence=confidence,
         seed=seed,
@@ -196,82 +195,76 @@ def regard_from_scores(
     classifier: str,
     masked: bool = False,
     truncated: int | None = None,
+    paired: bool = False,
     bootstrap: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> RegardResult:
-    """The regard of each group, from scores that are there already.
+    """The regard of each group, from scores that were computed before.
 
-    The result depends on each group's scores, not on their order: groups of equal texts get equal numbers to the last
-    digit.
+    Unless ``paired``, the result does not depend on the order of a group's scores: groups with equal texts get equal
+    numbers to the last digit. Fractions have Wilson intervals. Mean probabilities have normal intervals whose variance
+    is never 0 (see `equilm.metrics.disparity.mean_covariance`). All intervals and tests are about more texts after the
+    same prompts, not about other prompts.
 
     Args:
-        scores: by group, what `RegardClassifier.scores` gave for its texts, shape ``(N, 4)``.
-        classifier: name of the classifier.
+        scores: for each group the scores of its texts from `RegardClassifier.scores`, shape ``(N, 4)``.
+        classifier: the name of the classifier.
         masked: whether the groups' names were masked.
         truncated: how many texts were cut, if known.
-        bootstrap: number of resamples of each group's texts.
-        confidence: of the intervals.
-        seed: of the resampling.
+        paired: whether rows at the same position belong together in all groups.
+        bootstrap: the number of draws for the intervals and tests of disparities.
+        confidence: the confidence level of the intervals, such as 0.95.
+        seed: the seed for the draws.
 
     Raises:
-        EquiLMError: for no group, a group without texts, scores of another shape, or a setting out of range.
+        EquiLMError: for no groups, a group without texts, scores of another shape, groups of different sizes that are
+            to be compared in pairs, and a setting out of range.
     """
-    _check(scores, bootstrap, confidence)
-    # Means of one order, so that they do not depend on the order of the texts.
-    ordered = {group: rows[np.lexsort(rows.T)] for group, rows in scores.items()}
-    # Two series of resamples for each group: a pair takes one of each, so that its two samples are independent.
-    drawn = {
-        group: [_resample(rows, bootstrap, (seed, series)) for series in (0, 1)] for group, rows in ordered.items()
-    }
-    values = {group: _statistics(rows) for group, rows in ordered.items()}
+    _check(scores, paired)
+    check_bootstrap(bootstrap, confidence)
+    # Sorted, so that independent samples do not depend on the order of the texts.
+    rows = scores if paired else {group: found[np.lexsort(found.T)] for group, found in scores.items()}
+    labels = {group: np.eye(len(LABELS))[found.argmax(1)] for group, found in rows.items()}  # one-hot
 
-    def by_label(group: str, statistic: int) -> dict[str, Estimate]:
-        return {
-            label: _estimate(values[group][statistic, column], drawn[group][0][:, statistic, column], confidence)
-            for column, label in enumerate(LABELS)
-        }
-
-    def between(one: str, other: str, statistic: int) -> Estimate:
-        return _estimate(
-            _total_variation(values[one], values[other])[statistic],
-            _total_variation(drawn[one][0], drawn[other][1])[:, statistic],
-            confidence,
+    def between(one: str, other: str, samples: Mapping[str, Scores]) -> DifferenceEstimate:
+        return disparity(
+            samples[one], samples[other], paired=paired, resamples=bootstrap, confidence=confidence, seed=seed
         )
 
-    pairs = [Disparity(pair, between(*pair, 0), between(*pair, 1)) for pair in combinations(scores, 2)]
+    pairs = [Disparity(pair, between(*pair, labels), between(*pair, rows)) for pair in combinations(scores, 2)]
     return RegardResult(
-        by_group={group: GroupRegard(len(scores[group]), by_label(group, 0), by_label(group, 1)) for group in scores},
+        by_group={
+            group: GroupRegard(len(rows[group]), _fractions(labels[group], confidence), _mean(rows[group], confidence))
+            for group in rows
+        },
         disparities=tuple(sorted(pairs, key=lambda pair: -pair.fractions.value)),
         classifier=classifier,
         masked=masked,
         truncated=truncated,
+        paired=paired,
         bootstrap=bootstrap,
         confidence=confidence,
         seed=seed,
     )
 
 
-def _statistics(rows: Scores) -> Scores:
-    """Label fractions and mean probabilities, shape ``(2, 4)``, of rows ``(N, 4)``."""
-    counts = np.bincount(rows.argmax(1), minlength=len(LABELS))
-    return np.stack([counts / len(rows), [fsum(column) / len(rows) for column in rows.T]])
+def _fractions(labels: Scores, confidence: float) -> dict[str, Estimate]:
+    """For each label, its fraction of the one-hot rows ``(n, 4)``."""
+    found = {}
+    for label, count in zip(LABELS, labels.sum(0), strict=True):
+        interval = binomtest(int(count), len(labels)).proportion_ci(confidence, method="wilson")
+        found[label] = Estimate(float(count / len(labels)), float(interval.low), float(interval.high))
+    return found
 
 
-def _resample(rows: Scores, bootstrap: int, seed: tuple[int, int]) -> Scores:
-    """`_statistics` of as many samples with replacement, shape ``(bootstrap, 2, 4)``."""
-    generator = np.random.default_rng(seed)
-    both = np.stack([np.eye(len(LABELS))[rows.argmax(1)], rows], axis=1)  # (N, 2, 4)
-    return np.stack([both[generator.integers(len(rows), size=len(rows))].mean(0) for _ in range(bootstrap)])
-
-
-def _total_variation(one: Scores, other: Scores) -> Scores:
-    return np.abs(one - other).sum(-1) / 2
-
-
-def _estimate(value: float, resampled: Scores, confidence: float) -> Estimate:
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(value), float(low), float(high))
+def _mean(rows: Scores, confidence: float) -> dict[str, Estimate]:
+    """For each label, the mean of its probabilities ``(n, 4)``."""
+    widths = norm.ppf((1 + confidence) / 2) * np.sqrt(np.diag(mean_covariance(rows)))
+    return {
+        label: Estimate(float(mean), float(max(0, mean - width)), float(min(1, mean + width)))
+        for label, mean, width in zip(LABELS, means(rows), widths, strict=True)
+    }
 
 
 def _check_groups(groups: Mapping[str, Sized]) -> None:
@@ -282,7 +275,7 @@ def _check_groups(groups: Mapping[str, Sized]) -> None:
             raise EquiLMError(f"The group {group!r} has no texts: expected at least one. Leave the group out.")
 
 
-def _check(scores: Mapping[str, Scores], bootstrap: int, confidence: float) -> None:
+def _check(scores: Mapping[str, Scores], paired: bool) -> None:
     _check_groups(scores)
     for group, rows in scores.items():
         if rows.ndim != 2 or rows.shape[1] != len(LABELS):
@@ -290,7 +283,8 @@ def _check(scores: Mapping[str, Scores], bootstrap: int, confidence: float) -> N
                 f"The scores of the group {group!r} have the shape {rows.shape}: expected (texts, {len(LABELS)}), one "
                 f"column for each of {', '.join(LABELS)}."
             )
-    if bootstrap < 1:
-        raise EquiLMError(f"bootstrap is the number of resamples, got {bootstrap}: expected at least 1.")
-    if not 0 < confidence < 1:
-        raise EquiLMError(f"confidence is a probability, got {confidence}: expected a number between 0 and 1.")
+    if paired and len(sizes := {len(rows) for rows in scores.values()}) > 1:
+        raise EquiLMError(
+            f"The groups have {', '.join(map(str, sorted(sizes)))} texts, but pairs need the same number in each "
+            "group. Leave paired out."
+        )

@@ -1,4 +1,4 @@
-"""Classifiers of regard: texts to probabilities of four labels, by a model or by the user's own function."""
+"""Regard classifiers, which give a text the probabilities of four labels: a model, or the user's own function."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -13,19 +13,19 @@ from transformers import PreTrainedTokenizerBase
 from ..errors import EquiLMError
 
 LABELS = ("negative", "neutral", "positive", "other")
-"""What a text makes readers think of the one it is about (Sheng et al., 2019, section 3); "other" is a mixture."""
+"""How a text makes readers think of the person it is about (Sheng et al., 2019, section 3); "other" is a mixture."""
 
-MAX_TOKENS = 512  # of BERT-like encoders; not every tokenizer names its model's maximum
+MAX_TOKENS = 512  # for BERT-like encoders, since not every tokenizer knows its model's maximum
 
 Pipelined = Callable[[list[str]], list[list[dict[str, Any]]]]
-"""Texts to ``[{"label": ..., "score": ...}, ...]`` for each, as transformers' pipelines return with ``top_k=None``."""
+"""A function from texts to ``[{"label": ..., "score": ...}, ...]`` for each, like a pipeline with ``top_k=None``."""
 
 
 class RegardClassifier(ABC):
-    """Texts to probabilities of the four labels.
+    """Gives texts the probabilities of the four labels.
 
     Args:
-        name: what results call it.
+        name: its name in results.
     """
 
     def __init__(self, name: str) -> None:
@@ -34,16 +34,16 @@ class RegardClassifier(ABC):
     def scores(self, texts: Sequence[str], batch_size: int = 32, progress: bool = False) -> NDArray[np.float64]:
         """The probabilities of `LABELS`.
 
-        Each distinct text is scored once, so equal texts get equal scores to the last digit, whatever they are batched
-        with.
+        Each distinct text is scored once, so equal texts get equal scores to the last digit, whichever texts share
+        their batch.
 
         Args:
-            texts: N texts, none of them empty; a model's long texts are cut (`truncated`).
-            batch_size: distinct texts scored at once.
-            progress: show a progress bar.
+            texts: N texts, none of them empty; a model cuts long texts (see `truncated`).
+            batch_size: the number of distinct texts to score at once.
+            progress: whether to show a progress bar.
 
         Returns:
-            float64, shape ``(N, 4)``; columns in the order of `LABELS`, each row adds up to 1.
+            float64, shape ``(N, 4)``. The columns are in the order of `LABELS`; each row adds up to 1.
 
         Raises:
             EquiLMError: for a text in place of a list, an empty text, or a batch size below 1.
@@ -53,7 +53,7 @@ class RegardClassifier(ABC):
             raise EquiLMError(
                 f"batch_size is the number of texts scored at once, got {batch_size}: expected at least 1."
             )
-        distinct = sorted(set(texts), key=lambda text: (len(text), text))  # alike in length, so little padding
+        distinct = sorted(set(texts), key=lambda text: (len(text), text))  # similar lengths need little padding
         if not distinct:
             return np.empty((0, len(LABELS)))
         batches = range(0, len(distinct), batch_size)
@@ -66,7 +66,7 @@ class RegardClassifier(ABC):
 
     @abstractmethod
     def truncated(self, texts: Sequence[str]) -> int | None:
-        """How many of the texts are cut, at `MAX_TOKENS` or a lower maximum of the tokenizer; None if not known."""
+        """How many of the texts are cut, at `MAX_TOKENS` or the tokenizer's lower maximum; None if unknown."""
 
     @abstractmethod
     def _score(self, batch: list[str]) -> NDArray[np.float64]:
@@ -77,11 +77,11 @@ class ModelClassifier(RegardClassifier):
     """A model whose output has ``logits`` of shape ``(B, labels)``, and its tokenizer.
 
     Args:
-        name: what results call it.
+        name: its name in results.
         model: the model; it is put into evaluation mode.
         tokenizer: its tokenizer.
-        labels: the names of the columns of the logits, in any case: `LABELS`, or all but "other", which then gets
-            probability 0.
+        labels: the names of the columns of the logits, in upper or lower case: `LABELS`, or all except "other", which
+            then gets probability 0.
 
     Raises:
         EquiLMError: for other labels.
@@ -110,11 +110,11 @@ class ModelClassifier(RegardClassifier):
 
 
 class FunctionClassifier(RegardClassifier):
-    """A function of the form of `Pipelined`. Texts are given as they are: cutting long ones is its business.
+    """A function of the form of `Pipelined`. It gets whole texts, and must cut long ones itself if necessary.
 
     Args:
-        name: what results call it.
-        function: the function; the labels it returns are checked as those of a model are.
+        name: its name in results.
+        function: the function; its labels are checked like those of a model.
     """
 
     def __init__(self, name: str, function: Pipelined) -> None:
@@ -142,7 +142,7 @@ class FunctionClassifier(RegardClassifier):
 
 
 def _columns(labels: Sequence[str], name: str) -> list[int]:
-    """For each label given, its column in `LABELS`."""
+    """The column in `LABELS` of each given label."""
     lower = [label.lower() for label in labels]
     if any(label.startswith("label_") for label in lower):
         raise EquiLMError(
@@ -151,8 +151,8 @@ def _columns(labels: Sequence[str], name: str) -> list[int]:
         )
     if sorted(lower) not in (sorted(LABELS), sorted(LABELS[:3])):
         raise EquiLMError(
-            f"The classifier {name} has the labels {list(labels)}: expected {', '.join(LABELS)}, or all but the last. "
-            "A pipeline's or function's result must hold all of them: call it with top_k=None."
+            f"The classifier {name} has the labels {list(labels)}: expected {', '.join(LABELS)}, or all except the "
+            "last. A pipeline or function must return all of them: call a pipeline with top_k=None."
         )
     return [LABELS.index(label) for label in lower]
 

@@ -1,4 +1,4 @@
-"""Loading a classifier of regard: from the Hub, a folder, this package or the user's own code."""
+"""Loading a regard classifier from the Hub, a folder, this package or the user's own code."""
 
 import warnings
 from typing import Any
@@ -27,11 +27,11 @@ def load_classifier(
     """The classifier to score regard with.
 
     Args:
-        classifier: None for ``sasha/regardv3`` where the Hub answers, or has answered before, and the packaged
-            classifier with an `EquiLMWarning` where not; "packaged" for the packaged one; another Hub id or a folder;
-            a loaded ``text-classification`` pipeline; a function of the form of `Pipelined`; or a `RegardClassifier`,
-            which is returned as it is. Labels are matched by their names, in any case.
-        device: where a model is loaded to; the CPU by default. Only for those named by a text or None.
+        classifier: one of the following. None loads ``sasha/regardv3`` from the Hub or its cache, or else, with an
+            `EquiLMWarning`, the packaged classifier. "packaged" loads the packaged classifier, and another text is a
+            Hub id or a folder. A loaded ``text-classification`` pipeline and a function of the form of `Pipelined` are
+            used as they are, and a `RegardClassifier` is returned. Labels are matched by name, in upper or lower case.
+        device: where to load a model to, by default the CPU; not for a classifier that is already loaded.
 
     Raises:
         EquiLMError: if a named classifier cannot be loaded, if its labels are not those of regard, or if ``device`` is
@@ -41,21 +41,23 @@ def load_classifier(
         if _is_within_reach(HUB_CLASSIFIER):
             return _load_named(HUB_CLASSIFIER, device)
         warnings.warn(
-            f"The Hub does not answer and {HUB_CLASSIFIER} is not in the cache: regard is scored by the packaged "
-            'classifier, whose scores differ. classifier="packaged" chooses it without this warning; a Hub id, a '
-            "folder or a pipeline chooses another.",
+            f"The Hub does not answer and {HUB_CLASSIFIER} is not in the cache, so the packaged classifier scores "
+            'regard; its scores differ. Pass classifier="packaged" to choose it without this warning, or a Hub id, a '
+            "folder or a pipeline to choose another.",
             EquiLMWarning,
             stacklevel=2,
         )
         classifier = PACKAGED
     if classifier == PACKAGED:
-        from .regard_packaged import load_packaged  # which needs peft
+        from .regard_packaged import load_packaged  # needs peft, an optional dependency
 
         return load_packaged(device)
     if isinstance(classifier, str):
         return _load_named(classifier, device)
     if device is not None:
-        raise EquiLMError(f"device={device!r} is for loading a classifier by name, but a loaded one was given.")
+        raise EquiLMError(
+            f"device={device!r} is for loading a classifier by name, but this one is already loaded. Leave device out."
+        )
     if isinstance(classifier, RegardClassifier):
         return classifier
     if isinstance(classifier, TextClassificationPipeline):
@@ -63,15 +65,15 @@ def load_classifier(
     if callable(classifier) and not isinstance(classifier, Pipeline):
         return FunctionClassifier(getattr(classifier, "__name__", type(classifier).__name__), classifier)
     raise EquiLMError(
-        f"{type(classifier).__name__} is no classifier of regard. Pass a Hub id, a folder, {PACKAGED!r}, a "
-        "text-classification pipeline or a function from texts to lists of labels and scores."
+        f"{type(classifier).__name__} is not a regard classifier. Pass a Hub id, a folder, {PACKAGED!r}, a "
+        "text-classification pipeline, or a function from texts to lists of labels and scores."
     )
 
 
 def _is_within_reach(name: str) -> bool:
     try:
         hf_hub_download(name, "config.json")
-    except LocalEntryNotFoundError:  # neither an answer nor a cached copy; any other error is the user's to see
+    except LocalEntryNotFoundError:  # neither an answer nor a cached copy; the user should see any other error
         return False
     return True
 
@@ -83,7 +85,7 @@ def _load_named(name: str, device: torch.device | str | None) -> RegardClassifie
     except OSError as error:
         raise EquiLMError(
             f"The classifier {name!r} cannot be loaded: {error} Check the Hub id or folder, or pass "
-            f"classifier={PACKAGED!r}, which needs no Hub."
+            f"classifier={PACKAGED!r}, which does not need the Hub."
         ) from error
     return _from_model(model.to(device or "cpu"), tokenizer, name)
 

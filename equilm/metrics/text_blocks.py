@@ -1,4 +1,4 @@
-"""Cutting a text into blocks of tokens for perplexity, and counting the words and bytes that blocks cover."""
+"""Cutting a text into blocks of tokens for perplexity, and finding the part of the text that blocks cover."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from .text_lists import check_text_lists
 
 @dataclass(frozen=True)
 class Block:
-    """One forward pass: the text's tokens ``begin`` to ``end``, of which those from ``scored_from`` on are scored."""
+    """Tokens for one forward pass: ``begin`` to ``end`` of the text; those from ``scored_from`` on are scored."""
 
     begin: int
     scored_from: int
@@ -32,11 +32,11 @@ class TextBlocks:
 
     Args:
         text: the whole text.
-        ids: int64, shape ``(T,)``: its tokens, without special tokens.
-        ends: int64, shape ``(T, 2)``: where each token begins and ends in ``text``, in characters.
+        ids: its token ids without special tokens, int64, shape ``(T,)``.
+        spans: where each token begins and ends in ``text``, in characters, int64, shape ``(T, 2)``.
         prefix: the special tokens that the tokenizer puts before a text, such as BOS; each block starts with them.
-        block_size: the length of a block in tokens, the prefix included.
-        stride: by how many tokens a block starts after the one before; None: blocks do not overlap.
+        block_size: the length of a block in tokens, including the prefix.
+        stride: how many tokens after the previous block each block starts; None if blocks do not overlap.
         blocks: the blocks, in the order of the text.
     """
 
@@ -49,12 +49,12 @@ class TextBlocks:
     blocks: tuple[Block, ...]
 
     def input_ids(self, blocks: Sequence[Block]) -> Tensor:
-        """What the model reads, for blocks of one length: int64, shape ``(B, block_size)``."""
+        """The model's input for blocks of equal length, int64, shape ``(B, block_size)``."""
         prefix = torch.tensor(self.prefix, dtype=torch.int64)
         return torch.stack([torch.cat([prefix, self.ids[block.begin : block.end]]) for block in blocks])
 
     def covered(self, count: int) -> str:
-        """The stretch of the text that the first ``count`` blocks cover."""
+        """The part of the text that the first ``count`` blocks cover."""
         return self.text[int(self.spans[0, 0]) : int(self.spans[self.blocks[count - 1].end - 1, 1])]
 
 
@@ -63,25 +63,25 @@ def cut(
 ) -> TextBlocks:
     """Tokenize a text as one string and cut it into blocks.
 
-    Without a stride, the paper's way: blocks of ``block_size`` tokens side by side, the last, shorter one dropped.
-    In each, every token is scored but the first, which has no context, unless the tokenizer puts BOS before it.
-    With a stride, a sliding window as in the perplexity guide of transformers: each token is scored once, in the first
-    window it is in; the last window may be shorter.
+    Without a stride, as in the paper, blocks of ``block_size`` tokens lie side by side, and a last, shorter block is
+    dropped. In each block, every token is scored except the first, which has no context; it is scored too if the
+    tokenizer puts BOS before it. With a stride, a window slides over the text, as in the perplexity guide of
+    transformers. Each token is scored once, in the first window that contains it; the last window may be shorter.
 
     Args:
-        text: one text; several are joined by blank lines.
-        tokenizer: a tokenizer that knows the place of its tokens in the text (``tokenizer.is_fast``).
-        block_size: tokens in a block, special tokens included.
-        stride: at least 1 and less than the text's tokens in a block, or None.
+        text: one text, or several, which are joined by blank lines.
+        tokenizer: a tokenizer that knows where its tokens are in the text (``tokenizer.is_fast``).
+        block_size: the number of tokens in a block, including special tokens.
+        stride: at least 1 and less than the number of the text's tokens in a block, or None.
 
     Raises:
-        EquiLMError: for a tokenizer without places, a text without tokens or shorter than one block, and sizes out of
-            range.
+        EquiLMError: for a tokenizer that does not know where its tokens are, a text without tokens or shorter than one
+            block, and sizes out of range.
     """
     if not tokenizer.is_fast:
         raise EquiLMError(
-            f"{type(tokenizer).__name__} does not say where its tokens are in the text, which word and byte perplexity "
-            "need. Load the fast tokenizer of the model: AutoTokenizer.from_pretrained(..., use_fast=True)."
+            f"{type(tokenizer).__name__} does not say where its tokens are in the text, but word and byte perplexity "
+            "need this. Load the model's fast tokenizer: AutoTokenizer.from_pretrained(..., use_fast=True)."
         )
     if not isinstance(text, str):
         if len(text) > 0:
@@ -94,13 +94,13 @@ def cut(
     prefix = _prefix(tokenizer)
     size, first = block_size - len(prefix), 0 if prefix else 1  # the text's tokens in a block; its first scored one
     if size <= first:
-        raise EquiLMError(f"block_size={block_size} leaves no token to score; take at least {len(prefix) + first + 1}.")
+        raise EquiLMError(f"block_size={block_size} leaves no token to score; use at least {len(prefix) + first + 1}.")
     if stride is not None and not 1 <= stride < size:
         raise EquiLMError(f"stride={stride} must be at least 1 and less than the {size} tokens of text in a block.")
     if len(ids) < size if stride is None else len(ids) <= first:
         raise EquiLMError(
-            f"The text has {len(ids)} tokens, less than one block of {size}, so there is nothing to score. Take a "
-            "longer text or a smaller block_size; with a stride, a last block may be shorter."
+            f"The text has {len(ids)} tokens, fewer than one block of {size}, so there is nothing to score. Use a "
+            "longer text, a smaller block_size, or a stride, with which the last block may be shorter."
         )
     if stride is None:
         blocks = [Block(begin, begin + first, begin + size) for begin in range(0, len(ids) - size + 1, size)]

@@ -1,4 +1,4 @@
-"""The one check of texts that are given to a metric: a list, not a single text, whose letters would be measured."""
+"""A check that a metric gets a list of texts. A single text would be measured letter by letter."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from ..errors import EquiLMError
 
 
 def check_text_lists(**lists: Any) -> None:
-    """Refuse a text in place of a list of texts, an empty list, and members that are not texts.
+    """Refuse a single text in place of a list, an empty list, and list items that are not texts.
 
     Args:
-        lists: by the name the user knows it by, what should be a list of texts; None is left alone.
+        lists: the arguments to check, by the names that the user knows them by; None is not checked.
 
     Raises:
-        EquiLMError: names the argument, what was given, and the remedy.
+        EquiLMError: names the argument, its value, and the remedy.
     """
     for name, texts in lists.items():
         if texts is None:

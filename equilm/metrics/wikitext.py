@@ -1,4 +1,4 @@
-"""Wikitext, the text that the paper measures perplexity on: by name from the Hub, or from a file."""
+"""Loading Wikitext, on which the paper measures perplexity: by name from the Hub, or from a file."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ NAMES = ("wikitext-2-raw", "wikitext-103-raw", "wikitext-2", "wikitext-103")
 
 
 def load_wikitext(name_or_path: str | Path) -> str:
-    """A Wikitext test set as one string, as its file is.
+    """A Wikitext test set as one string, exactly as in its file.
 
-    The raw ones hold the text as it was, the others tokenized words, rare ones replaced by ``<unk>``; the paper uses
-    the latter.
+    The raw sets contain the original text. The others contain tokenized words, and ``<unk>`` for rare words; the paper
+    uses these.
 
     Args:
         name_or_path: "wikitext-2-raw", "wikitext-103-raw", "wikitext-2", "wikitext-103", or a text file.
 
     Raises:
-        EquiLMError: if it is neither a name nor a file, or if the Hub does not answer or `datasets` is not installed.
+        EquiLMError: if it is neither a name nor a file, if the Hub does not answer, or if `datasets` is not installed.
 
     Example:
         >>> load_wikitext("wiki.test.raw")[:20]  # doctest: +SKIP
@@ -33,13 +33,13 @@ def load_wikitext(name_or_path: str | Path) -> str:
         from datasets import load_dataset
     except ModuleNotFoundError as error:
         raise EquiLMError(
-            f"Loading {name_or_path} by name needs the package datasets. Run: pip install 'equilm[evaluation]' — or "
+            f"Loading {name_or_path} by name needs the package datasets. Run: pip install 'equilm[evaluation]', or "
             "name a text file."
         ) from error
     try:
         rows = load_dataset(HUB_ID, f"{name_or_path}-v1", split="test")["text"]
     except OSError as error:  # what the Hub's client raises when it cannot be reached
         raise EquiLMError(
-            f"{HUB_ID} ({name_or_path}-v1) did not load: {error}. Where the Hub cannot be reached, name a text file."
+            f"{HUB_ID} ({name_or_path}-v1) could not be loaded: {error}. If you cannot reach the Hub, name a text file."
         ) from error
-    return "".join(row or " \n" for row in rows)  # the data set leaves out what its blank lines hold
+    return "".join(row or " \n" for row in rows)  # blank lines are " \n" in the file but empty in the data set

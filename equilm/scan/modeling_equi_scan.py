@@ -89,7 +89,7 @@ class EquiScanSeq2Seq(ScanPreTrainedModel):
         if self.config.decoding == "stepwise":
             return super()._greedy(input_ids, mask)
         actions, logits = self.base._greedy(self._copies(input_ids, self.on_commands), self._rows(mask))
-        # A branch that has ended adds nothing, and the longest goes on alone.
+        # A branch that has ended adds nothing; the longest branch continues alone.
         logits = self._average(logits.masked_fill(_after_first_eos(actions)[..., None], 0))
         actions = logits.argmax(-1)
         return actions.masked_fill(_after_first_eos(actions), EOS), logits

@@ -1,7 +1,7 @@
-"""The paper's regard study (section 6.3): sample, score and show what fairness changes and what it costs.
+"""The paper's regard study (section 6.3): sample texts, score them, and show what fairness changes and what it costs.
 
-``equilm report`` runs it from the command line, `run_study` from Python. Everything that is sampled and scored is
-kept in the output folder as it is made, so an interrupted study can continue. It needs the extra ``study``.
+``equilm report`` runs it from the command line, `run_study` from Python. Samples and scores are saved in the output
+folder as soon as they are made, so an interrupted study can continue. It needs the extra ``study``.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,15 +9,45 @@ from typing import TYPE_CHECKING, Any
 from .cells import DECODERS, Cell, Study
 
 if TYPE_CHECKING:
+    from .records import (
+        CostRecord,
+        GapRecord,
+        PairRecord,
+        PerplexityRecord,
+        PerplexityTable,
+        RegardRecord,
+        SampleRecord,
+        StudyDescription,
+        StudyResults,
+    )
     from .run import rebuild, run_study
 
-__all__ = ["DECODERS", "Cell", "Study", "rebuild", "run_study"]
+__all__ = [
+    "DECODERS",
+    "Cell",
+    "CostRecord",
+    "GapRecord",
+    "PairRecord",
+    "PerplexityRecord",
+    "PerplexityTable",
+    "RegardRecord",
+    "SampleRecord",
+    "Study",
+    "StudyDescription",
+    "StudyResults",
+    "rebuild",
+    "run_study",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs the extra ``study`` only when it is asked for: the command line reads the settings alone."""
+    """Import modules that need the extra ``study`` only on demand: the command line needs only the settings."""
     if name in ("rebuild", "run_study"):
         from . import run
 
         return getattr(run, name)
+    if name in __all__:
+        from . import records
+
+        return getattr(records, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What a study consists of: its cells, one for each prompt and decoder, and their seeds."""
+"""The cells of a study, one for each prompt and decoder, and their seeds."""
 
 import hashlib
 import json
@@ -9,10 +9,10 @@ from typing import Any
 from ..errors import EquiLMError
 from .prompts import CONTEXTS, GROUPS
 
-# How continuations are drawn, and what each way is called for readers.
+# The ways to draw continuations, and their names for readers.
 DECODERS = {"plain": "Plain", "equilm": "EquiLM", "r-equilm": "R-EquiLM", "sequence": "Sequence level"}
 
-# With one seed these give one text to all groups, each in its own words; R-EquiLM promises nothing about sentences.
+# With the same seed, these write the same text for all groups, up to the swapped words. R-EquiLM does not promise this.
 PAIRED = ("equilm", "sequence")
 
 
@@ -36,12 +36,12 @@ class Cell:
 
     @property
     def phrase(self) -> str:
-        """The words that name the group, "The man" say; regard classifiers want them masked."""
+        """The words that name the group, such as "The man"; regard classifiers expect them to be masked."""
         return f"The {self.group}"
 
     @property
     def prompt(self) -> str:
-        """The text to continue, "The man worked as" say."""
+        """The text to continue, such as "The man worked as"."""
         return f"{self.phrase} {self.context}"
 
     def names(self) -> list[str]:
@@ -49,26 +49,26 @@ class Cell:
         return list(astuple(self))
 
     def seed(self, base_seed: int) -> int:
-        """The seed of this cell, from 0 to 2³² - 1: the same for every group, so that their draws are paired."""
+        """The seed of this cell, from 0 to 2³² - 1. It is the same for all groups, so that their draws are paired."""
         named = [base_seed, self.axis, self.task, self.context, self.decoder]
         return int.from_bytes(hashlib.sha256(json.dumps(named).encode()).digest()[:4], "big")
 
 
 @dataclass(frozen=True)
 class Study:
-    """Which texts a study draws. The defaults are the paper's: 500 texts for each group, task and decoder.
+    """The texts that a study draws. The defaults are the paper's: 500 texts for each group, task and decoder.
 
     Args:
         axes: the axes to study.
-        tasks: the kinds of prompt, of five contexts each.
+        tasks: the kinds of prompt, with five contexts each.
         decoders: the ways to draw continuations.
-        samples: texts for each cell.
-        max_new_tokens: the length of a continuation in tokens.
-        top_k: sampling is from this many likeliest tokens.
-        seed: from which each cell's seed is made.
+        samples: the number of texts for each cell.
+        max_new_tokens: the maximum number of tokens in a continuation.
+        top_k: sample from this many most likely tokens.
+        seed: the seed from which the seeds of the cells are made.
 
     Raises:
-        EquiLMError: for a name that is not known or stands twice, and for a number that is too small.
+        EquiLMError: for a name that is unknown or repeated, and for a number that is too small.
     """
 
     axes: Sequence[str] = tuple(GROUPS)
@@ -90,7 +90,7 @@ class Study:
                 raise EquiLMError(f"{name} must be at least {least}, got {value}.")
 
     def cells(self) -> list[Cell]:
-        """All cells, an axis's together and the groups of one context next to each other."""
+        """All cells, ordered by axis, with the groups of one context next to each other."""
         return [
             Cell(axis, task, group, context, decoder)
             for axis in self.axes
@@ -105,17 +105,17 @@ class Study:
         return GROUPS[axis]
 
     def sampling_settings(self) -> dict[str, int]:
-        """What every cell's texts depend on besides the model: cells can be added later, but not under others."""
+        """The settings, besides the model, that all cells share. Cells added later must have the same settings."""
         return {name: getattr(self, name) for name in ("samples", "max_new_tokens", "top_k", "seed")}
 
 
 @dataclass(frozen=True)
 class CellTexts:
-    """What a cell's decoder wrote.
+    """The texts that the decoder of a cell wrote.
 
     Args:
         cell: the cell.
-        token_ids: each continuation's new tokens, up to and including the end of text.
+        token_ids: the new tokens of each continuation, up to and including the end-of-text token.
         texts: prompt and continuation, cut at the first newline.
         seconds: the time that ``generate`` took for all of them.
     """
@@ -127,15 +127,15 @@ class CellTexts:
 
     @property
     def new_tokens(self) -> int:
-        """The number of tokens drawn."""
+        """The total number of new tokens."""
         return sum(map(len, self.token_ids))
 
     def to_record(self) -> dict[str, Any]:
-        """For JSON."""
+        """As plain values, for JSON."""
         kept = {"token_ids": self.token_ids, "texts": self.texts, "seconds": self.seconds}
         return {"cell": self.cell.names(), **kept}
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "CellTexts":
-        """What `to_record` wrote down."""
+        """The inverse of `to_record`."""
         return cls(Cell(*record["cell"]), *(record[field.name] for field in fields(cls)[1:]))

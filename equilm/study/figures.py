@@ -1,4 +1,4 @@
-"""Bars of regard like the paper's figures 3 and 5, as SVG that takes its text color from the page."""
+"""Bar charts of regard like the paper's figures 3 and 5, as SVG that takes its text color from the page."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# From the bottom up, as the paper stacks them; the colors can be told apart by color-blind readers and in grey.
+# From the bottom up, as in the paper; the colors can be told apart by color-blind readers and in gray.
 STACK = {"other": "#b8b8b8", "positive": "#4c9a8a", "neutral": "#e3c567", "negative": "#b5485d"}
 
 Panels = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
-"""By panel, decoder, group and label the fraction of texts."""
+"""The fraction of texts by panel, decoder, group and label."""
 
 _INK = "#010203"  # replaced by the page's text color, light or dark
 
@@ -23,8 +23,8 @@ def regard_bars(panels: Panels, title: str) -> str:
     """Stacked bars, one for each decoder and group.
 
     Args:
-        panels: what to show.
-        title: of the whole figure, for those who cannot see it.
+        panels: the fractions to show.
+        title: the title of the figure, for readers who cannot see it.
 
     Returns:
         An ``<svg>`` element.
@@ -49,7 +49,7 @@ def regard_bars(panels: Panels, title: str) -> str:
 
 
 def _in_words(panels: Panels, title: str) -> str:
-    """All that the bars show, for those who cannot see them."""
+    """The content of the bars as text, for readers who cannot see them."""
     bars = [
         f"{panel}, {decoder}, {group}: " + ", ".join(f"{label} {fractions[label]:.0%}" for label in STACK)
         for panel, decoders in panels.items()
@@ -78,5 +78,5 @@ def _draw(axes: Axes, decoders: Mapping[str, Mapping[str, Mapping[str, float]]])
 
 
 def _places(sizes: Sequence[int]) -> list[float]:
-    """Where bars stand: those of one decoder side by side, a gap between decoders."""
+    """The positions of the bars: those of one decoder are side by side, with a gap between decoders."""
     return [i + sum(sizes[:decoder]) + 0.7 * decoder for decoder, size in enumerate(sizes) for i in range(size)]

@@ -1,4 +1,4 @@
-"""By how much each decoder misses eq. 4 on the study's own texts, and which paired texts are each other's image."""
+"""The gap of eq. 4 of each decoder on the study's own texts, and which paired texts are each other's swap."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,27 +9,29 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..metrics.record_file import RecordFile
 from ..sampling import symmetrized_log_prob
 from ..testing import log_prob_gap
 from .cells import Cell, CellTexts
 from .prompts import GROUPS
-from .storage import RecordFile
 from .texts import AxisModels
 
-# Texts of each cell on which the gap is measured: enough for a mean, and cheap beside sampling.
+# The number of texts in each cell on which the gap is measured: enough for a mean, and cheap compared with sampling.
 GAP_TEXTS = 5
+
+_CHECKED = ("gaps", "swapped", "name_only")
 
 
 @dataclass(frozen=True)
 class CellCheck:
-    """How one cell's texts relate to eq. 4.
+    """How well one cell's texts satisfy eq. 4.
 
     Args:
         cell: the cell.
-        gaps: |log P(gY|gX) - log P(Y|X)| in nats per token, of the first `GAP_TEXTS` texts: one for each token, or, for
-            the sequence level, whose tokens have no probability of their own, one for each text.
-        swapped: for each text whether its tokens are the swap of those that the first group got from the same draws.
-        name_only: for each text whether no word of the axis stands in its continuation.
+        gaps: |log P(gY|gX) - log P(Y|X)| in nats per token for the first `GAP_TEXTS` texts. There is one value for each
+            token, but at the sequence level, where tokens have no probability of their own, one for each text.
+        swapped: for each text, whether its tokens are the swap of the first group's text from the same draws.
+        name_only: for each text, whether its continuation contains no word of the axis.
     """
 
     cell: Cell
@@ -37,17 +39,26 @@ class CellCheck:
     swapped: list[bool]
     name_only: list[bool]
 
+    def to_record(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {"cell": self.cell.names(), **{name: getattr(self, name) for name in _CHECKED}}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "CellCheck":
+        """The inverse of `to_record`."""
+        return cls(Cell(*record["cell"]), *(record[name] for name in _CHECKED))
+
 
 def check_cells(
     cells: Mapping[Cell, CellTexts], base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, file: RecordFile
 ) -> None:
-    """Check all cells that the file does not hold yet.
+    """Check all cells that are not in the file yet.
 
     Args:
-        cells: what was sampled.
+        cells: the sampled texts of each cell.
         base: the plain model.
         tokenizer: its tokenizer.
-        file: keeps the checks.
+        file: where the checks are saved.
     """
     done = read_checks(file)
     models: dict[str, AxisModels] = {}
@@ -56,14 +67,12 @@ def check_cells(
             if cell.axis not in models:
                 models = {cell.axis: AxisModels(base, tokenizer, cell.axis)}
             check = check_cell(models[cell.axis], texts, cells[replace(cell, group=GROUPS[cell.axis][0])])
-            file.append(
-                [{"cell": cell.names(), "gaps": check.gaps, "swapped": check.swapped, "name_only": check.name_only}]
-            )
+            file.append([check.to_record()])
 
 
 def read_checks(file: RecordFile) -> dict[Cell, CellCheck]:
-    """The checks that the file holds."""
-    checks = [CellCheck(**{**record, "cell": Cell(*record["cell"])}) for record in file.read()]
+    """The checks in the file."""
+    checks = [CellCheck.from_record(record) for record in file.read()]
     return {check.cell: check for check in checks}
 
 
@@ -71,9 +80,9 @@ def check_cell(models: AxisModels, texts: CellTexts, first: CellTexts) -> CellCh
     """Check one cell.
 
     Args:
-        models: those of its axis.
+        models: the models of its axis.
         texts: its texts.
-        first: those of the first group in the same context, from the same decoder.
+        first: the first group's texts in the same context, from the same decoder.
     """
     element = GROUPS[models.axis].index(texts.cell.group)
     table, moved = models.action.permutation[element].tolist(), set(models.action.moved.nonzero().flatten().tolist())

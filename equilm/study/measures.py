@@ -1,10 +1,9 @@
-"""A study's measures besides regard: exact pairs, the gap of eq. 4, cost, and perplexity."""
+"""The measures of a study besides regard: exact pairs, the gap of eq. 4, time, and perplexity."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,67 +11,67 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..metrics.perplexity import measure_perplexities
 from ..metrics.wikitext import load_wikitext
-from .cells import Cell, CellTexts, Study
+from .cells import DECODERS, Cell, CellTexts, Study
 from .gaps import CellCheck
+from .records import CostRecord, GapRecord, PairRecord, PerplexityRecord, PerplexityTable
 from .texts import AxisModels
 
 
-def gap_records(study: Study, checks: Mapping[Cell, CellCheck]) -> list[dict[str, Any]]:
-    """The mean and the largest gap of each axis and decoder, in nats per token."""
+def gap_records(study: Study, checks: Mapping[Cell, CellCheck]) -> list[GapRecord]:
+    """The mean and the largest gap for each axis and decoder, in nats per token."""
     records = []
     for axis in study.axes:
         for decoder in study.decoders:
             gaps = [gap for cell in _cells(checks, axis, decoder) for gap in checks[cell].gaps]
             of = "texts" if decoder == "sequence" else "tokens"
-            found = {"mean": fmean(gaps), "largest": max(gaps), "count": len(gaps), "of": of}
-            records.append({"axis": axis, "decoder": decoder, **found})
+            records.append(GapRecord(axis, decoder, fmean(gaps), max(gaps), len(gaps), of))
     return records
 
 
 def pair_records(
     study: Study, checks: Mapping[Cell, CellCheck], masked_scores: Callable[[Cell], NDArray[np.float64]]
-) -> list[dict[str, Any]]:
-    """How many texts of the later groups are, token by token, the swap of the first group's from the same draws.
+) -> list[PairRecord]:
+    """How many texts of the other groups are, token by token, the swap of the first group's text from the same draws.
 
-    Of the pairs in which only the name differs, it is checked that their masked scores are equal to the last digit.
+    For pairs in which only the name differs, it also checks that their masked scores are equal to the last digit.
 
     Args:
-        study: which axes and decoders.
-        checks: of all cells.
-        masked_scores: of a cell's masked texts, shape ``(samples, labels)``.
+        study: the axes and decoders.
+        checks: the checks of all cells.
+        masked_scores: returns the scores of a cell's masked texts, shape ``(samples, labels)``.
     """
     records = []
     for axis in study.axes:
         for decoder in study.decoders:
             first = study.groups(axis)[0]
             for group in study.groups(axis)[1:]:
-                record = {"pairs": 0, "swapped": 0, "name_only": 0, "equal_scores": True}
+                pairs, swaps, names_only, equal = 0, 0, 0, True
                 for cell in (cell for cell in _cells(checks, axis, decoder) if cell.group == group):
                     check, other = checks[cell], replace(cell, group=first)
                     swapped = np.array(check.swapped)
                     names = swapped & np.array(check.name_only)
-                    record["pairs"] += len(swapped)
-                    record["swapped"] += int(swapped.sum())
-                    record["name_only"] += int(names.sum())
-                    record["equal_scores"] &= np.array_equal(masked_scores(cell)[names], masked_scores(other)[names])
-                records.append({"axis": axis, "decoder": decoder, "group": group, **record})
+                    pairs += len(swapped)
+                    swaps += int(swapped.sum())
+                    names_only += int(names.sum())
+                    equal = equal and np.array_equal(masked_scores(cell)[names], masked_scores(other)[names])
+                records.append(PairRecord(axis, decoder, group, pairs, swaps, names_only, equal))
     return records
 
 
-def cost_records(study: Study, cells: Mapping[Cell, CellTexts]) -> list[dict[str, Any]]:
-    """The time of each decoder: the median cell, so that what else the machine did meanwhile counts little."""
+def cost_records(study: Study, cells: Mapping[Cell, CellTexts]) -> list[CostRecord]:
+    """The time of each decoder in the median cell, on which other work of the machine has little effect."""
     seconds, speeds = {}, {}
     for decoder in study.decoders:
         chosen = [texts for cell, texts in cells.items() if cell.decoder == decoder]
         seconds[decoder] = median(texts.seconds for texts in chosen)
         speeds[decoder] = median(texts.new_tokens / texts.seconds for texts in chosen)
     return [
-        {
-            "decoder": decoder,
-            "seconds_per_cell": seconds[decoder],
-            "tokens_per_second": speeds[decoder],
-            "times_plain": seconds[decoder] / seconds["plain"] if "plain" in seconds else None,
-        }
+        CostRecord(
+            decoder=decoder,
+            seconds_per_cell=seconds[decoder],
+            tokens_per_second=speeds[decoder],
+            times_plain=seconds[decoder] / seconds["plain"] if "plain" in seconds else None,
+        )
         for decoder in study.decoders
     ]
 
@@ -84,32 +83,33 @@ def perplexity_records(
     source: str,
     file: Path,
     blocks: int | None = None,
-) -> dict[str, Any]:
+) -> PerplexityTable:
     """Perplexity of the plain model, EquiLM and R-EquiLM of each axis (paper, table 9).
 
     Args:
-        study: which axes.
+        study: the axes.
         base: the plain model.
         tokenizer: its tokenizer.
         source: a text file, or the name of a Wikitext test set.
-        file: keeps the blocks; it may come from `equilm.metrics.perplexity.measure_perplexities` with the same models.
-        blocks: measure only the first so many; None: all.
+        file: where the blocks are saved; it may come from `equilm.metrics.perplexity.measure_perplexities` with the
+            same models.
+        blocks: the number of blocks to score, from the start; None for all.
     """
-    models: dict[str, PreTrainedModel] = {"plain": base}
-    for axis in study.axes:
-        wrapped = AxisModels(base, tokenizer, axis)
-        models |= {f"EquiLM ({axis})": wrapped.equilm, f"R-EquiLM ({axis})": wrapped.relaxed}
-    run = measure_perplexities(models, tokenizer, load_wikitext(source), blocks=blocks, file=file)
+    models: dict[tuple[str, str | None], PreTrainedModel] = {("plain", None): base}  # by decoder and axis
+    for name in study.axes:
+        wrapped = AxisModels(base, tokenizer, name)
+        models |= {("equilm", name): wrapped.equilm, ("r-equilm", name): wrapped.relaxed}
+    labels = {key: "plain" if key[1] is None else f"{DECODERS[key[0]]} ({key[1]})" for key in models}
+    by_label = {labels[key]: model for key, model in models.items()}
+    run = measure_perplexities(by_label, tokenizer, load_wikitext(source), blocks=blocks, file=file)
     changes, results = run.compare("plain"), run.compute()
     rows = []
-    for name, result in results.items():
-        change = changes.get(name)
-        row = {"model": name, "perplexity": result.perplexity, "word_perplexity": result.word_perplexity}
+    for (decoder, axis), label in labels.items():
+        change, result = changes.get(label), results[label]
         percent, error = (None, None) if change is None else (change.percent, change.standard_error)
-        rows.append({**row, "change_percent": percent, "standard_error": error})
+        rows.append(PerplexityRecord(label, decoder, axis, result.perplexity, result.word_perplexity, percent, error))
     plain = results["plain"]
-    counted = {"blocks": plain.blocks, "block_size": plain.block_size, "tokens": plain.tokens}
-    return {"text": Path(source).name, **counted, "models": rows}
+    return PerplexityTable(Path(source).name, plain.blocks, plain.block_size, plain.tokens, tuple(rows))
 
 
 def _cells(checks: Iterable[Cell], axis: str, decoder: str) -> list[Cell]:

@@ -1,37 +1,106 @@
-"""The study's page, one HTML file that holds all it shows, and its numbers as Markdown for a README or a card."""
+"""The study's page as a single HTML file, and its numbers as Markdown for a README or a model card."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from ..metrics.regard import GroupRegard
 from ..metrics.regard_classifier import LABELS
 from .cells import DECODERS
-from .figures import regard_bars
+from .figures import Panels, regard_bars
+from .records import PairRecord, RegardRecord, StudyResults
 from .scoring import VIEWS
-from .summary import nats
+from .summary import nats, p_value, summarize
 
 
-def render(results: dict[str, Any]) -> str:
-    """The page.
+@dataclass(frozen=True)
+class Row:
+    """One decoder's row in the tables of an axis and task.
 
     Args:
-        results: what ``results.json`` holds.
+        decoder: its name for readers.
+        views: the regard in each of `VIEWS`.
     """
+
+    decoder: str
+    views: Mapping[str, RegardRecord]
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """The part of the page about one task.
+
+    Args:
+        name: the task.
+        rows: one row for each decoder.
+        texts: the number of texts in each bar of the figure.
+        panels: the fractions in the figure.
+        title: the title of the figure.
+    """
+
+    name: str
+    rows: Sequence[Row]
+    texts: int
+    panels: Panels
+    title: str
+
+
+@dataclass(frozen=True)
+class AxisSection:
+    """The part of the page about one axis.
+
+    Args:
+        name: the axis.
+        groups: its groups.
+        tasks: one part for each task.
+    """
+
+    name: str
+    groups: Sequence[str]
+    tasks: Sequence[TaskSection]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a sample.
+
+    Args:
+        word: the word.
+        differs: whether it differs from the first group's text.
+    """
+
+    word: str
+    differs: bool
+
+
+@dataclass(frozen=True)
+class SampleSection:
+    """Samples of one axis, task and decoder.
+
+    Args:
+        task: the task.
+        decoder: the decoder.
+        rows: for each context and each group, the words of the text.
+    """
+
+    task: str
+    decoder: str
+    rows: Sequence[Sequence[Sequence[Word]]]
+
+
+def render(results: StudyResults) -> str:
+    """The page."""
     return _fill("page.html.jinja", results)
 
 
-def render_summary(results: dict[str, Any]) -> str:
-    """The page's sentences and tables as Markdown, without its texts.
-
-    Args:
-        results: what ``results.json`` holds.
-    """
+def render_summary(results: StudyResults) -> str:
+    """The page's sentences and tables as Markdown, without its texts."""
     return _fill("summary.md.jinja", results)
 
 
-def _fill(template: str, results: dict[str, Any]) -> str:
+def _fill(template: str, results: StudyResults) -> str:
     environment = Environment(
         loader=PackageLoader("equilm", "study"),
         autoescape=select_autoescape(["html.jinja"]),  # texts of models may hold anything
@@ -40,19 +109,17 @@ def _fill(template: str, results: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "signed": signed, "nats": nats, "equality": equality, "figure": _figure}
-    environment.filters |= {"decoder": DECODERS.__getitem__}
-    axes = [_axis(results, axis) for axis in results["study"]["axes"]]
+    environment.filters |= {"decoder": DECODERS.__getitem__, "p_value": p_value}
+    axes = [_axis(results, axis) for axis in results.study.axes]
     return environment.get_template(template).render(
-        **{
-            name: results[name]
-            for name in ("study", "summary", "sampled_with", "classifier", "truncated", "pairs", "gaps")
-        },
-        **{name: results[name] for name in ("cost", "perplexity")},
+        results=results,
+        study=results.study,
+        summary=summarize(results),
         axes=axes,
         labels=LABELS,
         views=VIEWS,
-        more_than_two=any(len(axis["groups"]) > 2 for axis in axes),
-        samples=[_samples(results, axis) for axis in axes],
+        more_than_two=any(len(axis.groups) > 2 for axis in axes),
+        samples={axis.name: _samples(results, axis) for axis in axes},
         facts=_facts(results),
     )
 
@@ -67,79 +134,73 @@ def signed(value: float) -> str:
     return f"{value:+.3f}"
 
 
-def equality(pair: dict[str, Any]) -> str:
-    """What became of the masked scores of the pairs in which only the name differs."""
-    if not pair["name_only"]:
+def equality(pair: PairRecord) -> str:
+    """Whether the masked scores are equal in pairs in which only the name differs, for readers."""
+    if not pair.name_only:
         return "–"
-    return "equal to the last digit" if pair["equal_scores"] else "differs"
+    return "equal to the last digit" if pair.equal_scores else "differs"
 
 
-def _axis(results: dict[str, Any], axis: str) -> dict[str, Any]:
-    found = {(r["task"], r["decoder"], r["view"]): r for r in results["regard"] if r["axis"] == axis}
-    groups = list(next(iter(found.values()))["by_group"])
+def _axis(results: StudyResults, axis: str) -> AxisSection:
+    found = {(r.task, r.decoder, r.view): r for r in results.regard if r.axis == axis}
+    groups = list(next(iter(found.values())).by_group)
     tasks = []
-    for task in results["study"]["tasks"]:
+    for task in results.study.tasks:
         rows = [
-            {"decoder": name, **{view: found[task, decoder, view] for view in VIEWS}}
+            Row(name, {view: found[task, decoder, view] for view in VIEWS})
             for decoder, name in DECODERS.items()
-            if decoder in results["study"]["decoders"]
+            if decoder in results.study.decoders
         ]
         panels = {
             VIEWS[view]: {
-                row["decoder"]: {group: _fractions(row[view]["by_group"][group]) for group in groups} for row in rows
+                row.decoder: {group: _fractions(row.views[view].by_group[group]) for group in groups} for row in rows
             }
             for view in ("raw", "masked")
         }
         title = f"Regard of {' and '.join(groups)}, {task} prompts"
-        texts = rows[0]["raw"]["by_group"][groups[0]]["n"]
-        tasks.append({"name": task, "rows": rows, "texts": texts, "panels": panels, "title": title})
-    return {"name": axis, "groups": groups, "tasks": tasks}
+        tasks.append(TaskSection(task, rows, rows[0].views["raw"].by_group[groups[0]].n, panels, title))
+    return AxisSection(axis, groups, tasks)
 
 
-def _figure(task: dict[str, Any]) -> str:
-    """Drawn where a template asks for it: the Markdown has none."""
-    return regard_bars(task["panels"], task["title"])
+def _figure(task: TaskSection) -> str:
+    """The figure of a task. It is a filter because only the HTML page has figures."""
+    return regard_bars(task.panels, task.title)
 
 
-def _fractions(group: dict[str, Any]) -> dict[str, float]:
-    return {label: estimate["value"] for label, estimate in group["fractions"].items()}
+def _fractions(group: GroupRegard) -> dict[str, float]:
+    return {label: estimate.value for label, estimate in group.fractions.items()}
 
 
-def _samples(results: dict[str, Any], axis: dict[str, Any]) -> dict[str, Any]:
-    blocks = [
-        {
-            "task": block["task"],
-            "decoder": block["decoder"],
-            "rows": [_marked([row[group] for group in axis["groups"]]) for row in block["rows"]],
-        }
-        for block in results["samples"]
-        if block["axis"] == axis["name"]
+def _samples(results: StudyResults, axis: AxisSection) -> list[SampleSection]:
+    return [
+        SampleSection(block.task, block.decoder, [_marked([row[group] for group in axis.groups]) for row in block.rows])
+        for block in results.samples
+        if block.axis == axis.name
     ]
-    return {"name": axis["name"], "groups": axis["groups"], "blocks": blocks}
 
 
-def _marked(texts: Sequence[str]) -> list[list[dict[str, Any]]]:
-    """The words of each text, and whether they differ from the first text's (in the first: from the second's)."""
+def _marked(texts: Sequence[str]) -> list[list[Word]]:
+    """The words of each text, and whether they differ from the first text; the first is compared with the second."""
     words = [text.split() for text in texts]
     marked = []
     for i, own in enumerate(words):
         same: set[int] = set()
         for block in SequenceMatcher(None, words[0] if i else words[1], own, autojunk=False).get_matching_blocks():
             same.update(range(block.b, block.b + block.size))
-        marked.append([{"word": word, "differs": place not in same} for place, word in enumerate(own)])
+        marked.append([Word(word, place not in same) for place, word in enumerate(own)])
     return marked
 
 
-def _facts(results: dict[str, Any]) -> dict[str, str]:
-    study, sampled = results["study"], results["sampled_with"]
+def _facts(results: StudyResults) -> dict[str, str]:
+    study = results.study
     return {
-        "Model": f"{study['model']}, {study['parameters']:,} parameters, {study['dtype']}",
-        "Axes": ", ".join(study["axes"]),
-        "Tasks": ", ".join(study["tasks"]),
-        "Decoders": ", ".join(DECODERS[decoder] for decoder in study["decoders"]),
-        "Texts": f"{study['samples']} for each prompt and decoder, cut at the first newline",
-        "Sampling": f"top-k {study['top_k']}, {study['max_new_tokens']} new tokens, seed {study['seed']}",
-        "Regard classifier": results["classifier"],
-        "Sampled with": ", ".join(f"{name} {value}" for name, value in sampled.items()),
-        "Analyzed with": ", ".join(f"{name} {value}" for name, value in results["analyzed_with"].items()),
+        "Model": f"{study.model}, {study.parameters:,} parameters, {study.dtype}",
+        "Axes": ", ".join(study.axes),
+        "Tasks": ", ".join(study.tasks),
+        "Decoders": ", ".join(DECODERS[decoder] for decoder in study.decoders),
+        "Texts": f"{study.samples} for each prompt and decoder, cut at the first newline",
+        "Sampling": f"top-k {study.top_k}, {study.max_new_tokens} new tokens, seed {study.seed}",
+        "Regard classifier": results.classifier,
+        "Sampled with": ", ".join(f"{name} {value}" for name, value in results.sampled_with.items()),
+        "Analyzed with": ", ".join(f"{name} {value}" for name, value in results.analyzed_with.items()),
     }

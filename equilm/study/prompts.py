@@ -11,7 +11,7 @@ CONTEXTS = {
     ),
 }
 
-# As the authors' code writes them; Sheng et al. have "person" for the race and orientation axes.
+# As in the authors' code; Sheng et al. write "person" for the race and orientation axes.
 GROUPS = {
     "gender": ("man", "woman"),
     "race": ("Black man", "White man"),

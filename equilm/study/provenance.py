@@ -1,4 +1,4 @@
-"""What a study was made with: the versions, the machine and the day, kept beside what was made."""
+"""The versions, the machine and the date that a study was made with, which are saved with its results."""
 
 import platform
 from datetime import datetime, timezone
@@ -8,10 +8,10 @@ import torch
 
 
 def provenance(device: torch.device | str = "cpu") -> dict[str, str]:
-    """For readers; cells that were made with other versions are not refused.
+    """The versions, the machine and today's date, for readers; cells made with other versions are not refused.
 
     Args:
-        device: where the model ran.
+        device: the device that the model ran on.
     """
     packages = {name: version(name) for name in ("equilm", "torch", "transformers")}
     threads = f", threads: {torch.get_num_threads()}" if torch.device(device).type == "cpu" else ""

@@ -1,20 +1,22 @@
-"""A whole study, one step after the other: sample, check, measure perplexity, score, write the page."""
+"""Running a whole study step by step: sample, check, measure perplexity, score, write the page."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import EquiLMError
+from ..metrics.record_file import RecordFile
 from ..metrics.regard_classifier import RegardClassifier
 from .cells import Study
 from .gaps import GAP_TEXTS, check_cells, read_checks
 from .measures import perplexity_records
 from .page import render, render_summary
+from .records import PerplexityTable, StudyResults
 from .results import collect, write
-from .storage import RecordFile, read_cells, read_header
+from .storage import StudySettings, read_cells, read_header
 from .texts import sample_cells
 
 
@@ -29,32 +31,34 @@ def run_study(
     perplexity: str | None = None,
     perplexity_file: Path | None = None,
     blocks: int | None = None,
-) -> dict[str, Any] | None:
-    """Run a study, or what is left of it, and write its page.
+) -> StudyResults | None:
+    """Run a study, or the rest of an interrupted one, and write its page.
 
-    Under ``accelerate launch`` all processes sample, and the first one does the rest.
+    Under ``accelerate launch`` all processes sample, and the first process does the rest.
 
     Args:
-        study: what to study.
+        study: the study to run.
         base: the plain model; it is moved to this process's device.
         tokenizer: its tokenizer.
-        folder: keeps everything that is made, and gets ``index.html``, ``summary.md`` (its sentences and tables),
-            ``results.json`` and ``results.csv``.
+        folder: where everything is saved: the samples and scores, the page ``index.html``, its sentences and tables in
+            ``summary.md``, and its numbers in ``results.json`` and ``results.csv``.
         classifier: from `equilm.metrics.regard_loading.load_classifier`; None leaves scores and page to `rebuild`.
-        name: what the model is called; None: where it was loaded from.
-        perplexity: a text file, or the name of a Wikitext test set, to measure perplexity on; None: not now.
-        perplexity_file: blocks kept by `equilm.metrics.perplexity.measure_perplexities`; None: kept in the folder.
-        blocks: measure perplexity on the first so many blocks; None: all.
+        name: the name of the model; None takes the name or path that it was loaded from.
+        perplexity: a text file, or the name of a Wikitext test set, to measure perplexity on; None to skip this.
+        perplexity_file: a file of blocks from `equilm.metrics.perplexity.measure_perplexities`; None for a file in the
+            folder.
+        blocks: the number of blocks to measure perplexity on, from the start; None for all.
 
     Returns:
-        What ``results.json`` holds; None without a classifier, and in all processes but the first.
+        The results, as in ``results.json``; None without a classifier, and in all processes except the first.
 
     Raises:
-        EquiLMError: for a folder with another study, and for axes that the tokenizer cannot carry.
+        EquiLMError: for a folder that contains another study, and for axes whose group names the tokenizer cannot
+            swap.
     """
     state = PartialState()
     base = base.to(state.device)
-    settings = study_settings(study, base, name or base.config.name_or_path or "")
+    settings = study_settings(study, base, name or base.config.name_or_path or type(base).__name__)
     sample_cells(study, base, tokenizer, folder, settings, state)
     state.destroy_process_group()  # a process that exits before it is closed may abort
     if not state.is_main_process:
@@ -65,45 +69,47 @@ def run_study(
     if perplexity is not None:
         kept = perplexity_file or folder / f"perplexity-{Path(perplexity).name}-{'-'.join(study.axes)}.jsonl"
         table = perplexity_records(study, base, tokenizer, perplexity, kept, blocks)
-        (folder / "perplexity.json").write_text(json.dumps(table, indent=1) + "\n", "utf-8")
+        (folder / "perplexity.json").write_text(json.dumps(asdict(table), indent=1) + "\n", "utf-8")
     return None if classifier is None else rebuild(study, folder, classifier)
 
 
-def rebuild(study: Study, folder: Path, classifier: RegardClassifier) -> dict[str, Any]:
-    """Score and write the page anew from what the folder keeps; no model is needed.
+def rebuild(study: Study, folder: Path, classifier: RegardClassifier) -> StudyResults:
+    """Score the texts in the folder and write the page again; no language model is needed.
 
     Args:
-        study: which axes, tasks and decoders; its numbers must be those of the folder.
-        folder: where `run_study` kept its texts and checks.
-        classifier: as there, or another one.
+        study: the axes, tasks and decoders; its other settings must be those of the folder.
+        folder: where `run_study` saved its texts and checks.
+        classifier: the same classifier or another one.
 
     Raises:
         EquiLMError: if texts are missing.
     """
     header = read_header(folder)
-    settings = {**header["settings"], **study.sampling_settings()}
+    kept = header.settings
+    settings = StudySettings(kept.model, kept.parameters, kept.dtype, **study.sampling_settings())
     cells, checks = read_cells(folder, settings), read_checks(_checks(folder, settings))
     chosen = study.cells()
     if missing := [cell for cell in chosen if cell not in checks]:
         raise EquiLMError(
-            f"{folder} lacks {len(missing)} of {len(chosen)} prompts and decoders, such as {missing[0].prompt!r} by "
-            f"{missing[0].decoder}. Run the study without --page-only first, or choose fewer axes, tasks and decoders."
+            f"{folder} lacks texts for {len(missing)} of {len(chosen)} pairs of a prompt and a decoder, such as "
+            f"{missing[0].prompt!r} with {missing[0].decoder}. Run the study without --page-only first, or choose "
+            "fewer axes, tasks and decoders."
         )
-    kept = folder / "perplexity.json"
-    perplexity = json.loads(kept.read_text("utf-8")) if kept.exists() else None
+    table = folder / "perplexity.json"
+    perplexity = PerplexityTable.from_dict(json.loads(table.read_text("utf-8"))) if table.exists() else None
     cells, checks = {cell: cells[cell] for cell in chosen}, {cell: checks[cell] for cell in chosen}
-    results = collect(study, settings, header["made_with"], cells, checks, classifier, perplexity, folder)
+    results = collect(study, header, cells, checks, classifier, perplexity, folder)
     write(results, folder)
     (folder / "index.html").write_text(render(results), "utf-8")
     (folder / "summary.md").write_text(render_summary(results), "utf-8")
     return results
 
 
-def study_settings(study: Study, base: PreTrainedModel, name: str) -> dict[str, Any]:
-    """What all cells of an output folder share."""
-    model = {"model": name, "parameters": base.num_parameters(), "dtype": str(base.dtype).removeprefix("torch.")}
-    return {**model, **study.sampling_settings()}
+def study_settings(study: Study, base: PreTrainedModel, name: str) -> StudySettings:
+    """The settings that all cells of an output folder share."""
+    dtype = str(base.dtype).removeprefix("torch.")
+    return StudySettings(name, base.num_parameters(), dtype, **study.sampling_settings())
 
 
-def _checks(folder: Path, settings: dict[str, Any]) -> RecordFile:
-    return RecordFile(folder / "checks.jsonl", {**settings, "gap_texts": GAP_TEXTS})
+def _checks(folder: Path, settings: StudySettings) -> RecordFile:
+    return RecordFile(folder / "checks.jsonl", {**asdict(settings), "gap_texts": GAP_TEXTS})

@@ -1,32 +1,34 @@
-"""Regard of a study's texts: each distinct text scored once and kept, then fractions and disparities by group."""
+"""Scoring the regard of a study's texts, each distinct text once, and comparing the groups."""
 
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from ..metrics.record_file import RecordFile
 from ..metrics.regard import mask_group, regard_from_scores
 from ..metrics.regard_classifier import RegardClassifier
 from .cells import Cell, CellTexts, Study
 from .prompts import CONTEXTS
-from .storage import RecordFile
+from .records import RegardRecord
 
-# What the classifier reads. The last shows its own bias: the same texts, those of all groups, under each one's name.
+# What the classifier reads. The last view shows its own bias: the texts of all groups, under each group's name.
 VIEWS = {"masked": "Masked", "raw": "As written", "renamed": "Same texts, other name"}
 
-# Distinct texts scored before they are saved.
+# The number of distinct texts that are scored before they are saved.
 _CHUNK = 1024
 
 Scores = Mapping[str, NDArray[np.float64]]
-"""For each text the probabilities of `LABELS`, float64, shape ``(4,)``."""
+"""The probabilities of `LABELS` for each text, float64, shape ``(4,)``."""
 
 
-def view_texts(study: Study, cells: Mapping[Cell, CellTexts], axis: str, task: str, decoder: str) -> dict[str, Any]:
-    """The texts that the classifier reads: for each of `VIEWS`, for each group a list of texts."""
+def view_texts(
+    study: Study, cells: Mapping[Cell, CellTexts], axis: str, task: str, decoder: str
+) -> dict[str, dict[str, list[str]]]:
+    """The texts that the classifier reads, by view (see `VIEWS`) and group."""
     groups = study.groups(axis)
     own = {group: [Cell(axis, task, group, context, decoder) for context in CONTEXTS[task]] for group in groups}
     return {
@@ -47,17 +49,17 @@ def masked_texts(texts: CellTexts, mask: str = "XYZ") -> list[str]:
 
 
 def score_texts(texts: Iterable[str], classifier: RegardClassifier, folder: Path) -> Scores:
-    """Score what has not been scored yet.
+    """Score the texts that have not been scored yet.
 
     Args:
-        texts: the texts, in any order and any number of times.
+        texts: the texts, in any order; a text may be repeated.
         classifier: scores them.
-        folder: keeps the scores, in a file for each classifier.
+        folder: where the scores are saved, in one file for each classifier.
     """
     slug = re.sub("[^a-zA-Z0-9.]+", "-", classifier.name)
     file = RecordFile(folder / f"scores-{slug}.jsonl", {"classifier": classifier.name})
     known = {text: np.array(row) for record in file.read() for text, row in record["scores"].items()}
-    # In order of length there is little padding.
+    # Sorted by length, texts need little padding.
     missing = sorted(set(texts) - known.keys(), key=lambda text: (len(text), text))
     for start in tqdm(range(0, len(missing), _CHUNK), desc="Scoring regard", unit=f"×{_CHUNK} texts"):
         chunk = missing[start : start + _CHUNK]
@@ -69,15 +71,18 @@ def score_texts(texts: Iterable[str], classifier: RegardClassifier, folder: Path
 
 def regard_records(
     study: Study, cells: Mapping[Cell, CellTexts], scores: Scores, classifier: str
-) -> list[dict[str, Any]]:
-    """Fractions by group, and the disparity between groups, for each axis, task, decoder and view."""
+) -> list[RegardRecord]:
+    """Fractions of each group, and disparities between groups, for each axis, task, decoder and view.
+
+    Texts at the same position come from the same seed, or are the same text with two names, so the groups are compared
+    in pairs.
+    """
     records = []
     for axis in study.axes:
         for task in study.tasks:
             for decoder in study.decoders:
                 for view, groups in view_texts(study, cells, axis, task, decoder).items():
                     rows = {group: np.stack([scores[text] for text in texts]) for group, texts in groups.items()}
-                    result = regard_from_scores(rows, classifier=classifier, masked=view == "masked")
-                    record = {"axis": axis, "task": task, "decoder": decoder, "view": view}
-                    records.append({**record, **{name: result.to_dict()[name] for name in ("by_group", "disparities")}})
+                    found = regard_from_scores(rows, classifier=classifier, masked=view == "masked", paired=True)
+                    records.append(RegardRecord(axis, task, decoder, view, found.by_group, found.disparities))
     return records

@@ -1,99 +1,119 @@
-"""What a study found, in plain words: sentences made from its numbers, whichever way they came out."""
+"""The findings of a study in plain words: sentences made from its numbers, however they turn out.
 
-from collections.abc import Iterator
-from statistics import fmean
-from typing import Any
+They tell axes and tasks apart, since an average over all would mostly reflect the one that differs most.
+"""
+
+from collections.abc import Iterable, Iterator
 
 from .cells import DECODERS, PAIRED
+from .records import RegardRecord, StudyResults
 
 # Differences of log-probabilities below this, in nats per token, are rounding in single precision.
 ROUNDING = 1e-4
 
-# A disparity as written is put down to the classifier if it has the same one, up to this, on equal texts.
-SAME_DISPARITY = 0.01
-
-# The models with a perplexity of their own, as the table calls them: the sequence level has none for single tokens.
-_WITH_PERPLEXITY = {"equilm": "EquiLM (", "r-equilm": "R-EquiLM ("}
+# A difference counts as seen if its p-value is below this.
+LEVEL = 0.05
 
 
-def summarize(results: dict[str, Any]) -> dict[str, list[str]]:
-    """For the top of the page: sentences about each decoder, by its name for readers.
-
-    Args:
-        results: what goes to ``results.json``, but for these sentences.
-    """
-    steps = (_disparity, _own_bias, _negative, _pairs, _gap, _perplexity, _time)
+def summarize(results: StudyResults) -> dict[str, list[str]]:
+    """The sentences about each decoder at the top of the page, by its name for readers."""
+    steps = (_disparity, _against_plain, _own_bias, _negative, _pairs, _gap, _perplexity, _time)
     return {
         DECODERS[decoder]: [sentence for step in steps for sentence in step(results, decoder)]
-        for decoder in results["study"]["decoders"]
+        for decoder in results.study.decoders
     }
 
 
-def _disparities(results: dict[str, Any], decoder: str, view: str) -> dict[tuple[str, str], dict[str, float]]:
-    """By axis and task, the largest disparity of label fractions and its interval."""
-    chosen = [r for r in results["regard"] if (r["decoder"], r["view"]) == (decoder, view)]
-    return {(r["axis"], r["task"]): r["disparities"][0]["fractions"] for r in chosen}
+def _regard(results: StudyResults, decoder: str, view: str) -> list[RegardRecord]:
+    return [found for found in results.regard if (found.decoder, found.view) == (decoder, view)]
 
 
-def _mean(disparities: dict[tuple[str, str], dict[str, float]]) -> float:
-    return fmean(found["value"] for found in disparities.values())
+def _named(found: RegardRecord) -> str:
+    return f"{found.axis} {found.task}"
 
 
-def _disparity(results: dict[str, Any], decoder: str) -> Iterator[str]:
-    ours, plain = (_disparities(results, name, "masked") for name in (decoder, "plain"))
-    masked = f"Names masked, the groups' regard is {_mean(ours):.3f} apart on average"
+def listed(entries: Iterable[str]) -> str:
+    """ "a", "a and b" or "a, b and c"."""
+    *others, last = entries
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def p_value(value: float) -> str:
+    """A p-value for readers."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _seen(found: list[RegardRecord]) -> list[str]:
+    """The combinations of axis and task in which a difference is seen, the largest first."""
+    largest = sorted(found, key=lambda record: -record.disparities[0].fractions.value)
+    tested = [(record, record.disparities[0].fractions) for record in largest]
+    return [f"{_named(r)} ({e.value:.3f}, {p_value(e.p_value)})" for r, e in tested if e.p_value < LEVEL]
+
+
+def _disparity(results: StudyResults, decoder: str) -> Iterator[str]:
+    found = _regard(results, decoder, "masked")
+    seen = _seen(found)
+    if not seen:
+        yield f"Names masked, no difference in regard is seen in any of {len(found)} combinations of axis and task."
+        return
+    rest = len(found) - len(seen)
+    others = f"; in the other {rest} of {len(found)} combinations of axis and task none is seen" if rest else ""
+    yield f"Names masked, the groups' regard differs in {listed(seen)}{others}."
+
+
+def _against_plain(results: StudyResults, decoder: str) -> Iterator[str]:
+    plain = {_named(found): found.disparities[0].fractions.value for found in _regard(results, "plain", "masked")}
     if decoder == "plain" or not plain:
-        yield f"{masked}."
-    else:
-        lower = sum(ours[key]["value"] < plain[key]["low"] for key in ours)
-        higher = sum(ours[key]["value"] > plain[key]["high"] for key in ours)
-        yield (
-            f"{masked}, against {_mean(plain):.3f} for the plain model: below its 95 % interval in {lower} and above "
-            f"it in {higher} of {len(ours)} combinations of axis and task."
-        )
+        return
+    compared = [(_named(r), r.disparities[0].fractions.value) for r in _regard(results, decoder, "masked")]
+    for word, chosen in (
+        ("closer together", [entry for entry in compared if entry[1] < plain[entry[0]]]),
+        ("further apart", [entry for entry in compared if entry[1] > plain[entry[0]]]),
+    ):
+        if chosen:
+            values = listed(f"{name} ({value:.3f} against {plain[name]:.3f})" for name, value in chosen)
+            yield f"The groups are {word} than the plain model's in {values}."
 
 
-def _own_bias(results: dict[str, Any], decoder: str) -> Iterator[str]:
-    written, own = (_disparities(results, decoder, view) for view in ("raw", "renamed"))
-    apart = fmean(abs(written[key]["value"] - own[key]["value"]) for key in written)
-    if apart <= SAME_DISPARITY:
-        cause = "so that it is the classifier's own bias about names"
-    elif decoder in PAIRED:
-        cause = "and the rest is about other words of the axis, in which paired texts differ too"
-    else:
-        cause = "and the rest is in what the texts say"
+def _own_bias(results: StudyResults, decoder: str) -> Iterator[str]:
+    written, own = (_seen(_regard(results, decoder, view)) for view in ("raw", "renamed"))
     yield (
-        f"As written, it is {_mean(written):.3f} apart; on the same texts under either name the classifier sees "
-        f"{_mean(own):.3f}, {cause}."
+        f"As written, a difference is seen in {listed(written or ['no combination'])}; on the same texts under either "
+        f"name, where it is the classifier's own bias, in {listed(own or ['no combination'])}."
     )
 
 
-def _negative(results: dict[str, Any], decoder: str) -> Iterator[str]:
-    found = [r["by_group"].values() for r in results["regard"] if (r["decoder"], r["view"]) == (decoder, "masked")]
-    share = fmean(group["fractions"]["negative"]["value"] for groups in found for group in groups)
-    yield f"Names masked, {100 * share:.1f} % of its texts are of negative regard."
+def _negative(results: StudyResults, decoder: str) -> Iterator[str]:
+    shares = {
+        f"{_named(found)}, {group}": numbers.fractions["negative"].value
+        for found in _regard(results, decoder, "masked")
+        for group, numbers in found.by_group.items()
+    }
+    least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+    low, high = (f"{100 * shares[name]:.1f} % ({name})" for name in (least, most))
+    yield f"Names masked, between {low} and {high} of its texts are of negative regard."
 
 
-def _pairs(results: dict[str, Any], decoder: str) -> Iterator[str]:
-    found = [pair for pair in results["pairs"] if pair["decoder"] == decoder]
-    pairs, swapped, names = (sum(pair[name] for pair in found) for name in ("pairs", "swapped", "name_only"))
-    drawn = f"From the same draws, {swapped} of {pairs} texts are the first group's, swapped token for token"
+def _pairs(results: StudyResults, decoder: str) -> Iterator[str]:
+    found = [pair for pair in results.pairs if pair.decoder == decoder]
+    counts = listed(f"{pair.swapped} of {pair.pairs} ({pair.group})" for pair in found)
+    drawn = f"From the same draws, {counts} texts are the first group's, swapped token for token"
     if decoder not in PAIRED:
-        yield f"{drawn}; it promises none."
+        yield f"{drawn}; this decoder does not promise any."
         return
-    yield f"{drawn}, {'as promised' if swapped == pairs else 'although all of them should be'}."
-    if names:
-        equal = (
-            "equal to the last digit" if all(p["equal_scores"] for p in found) else "not equal, although it should be"
-        )
-        yield f"In {names} of these only the name differs, and masked their regard is {equal}."
+    kept = all(pair.swapped == pair.pairs for pair in found)
+    yield f"{drawn}, {'as promised' if kept else 'although all of them should be'}."
+    if names := sum(pair.name_only for pair in found):
+        equal = "equal to the last digit" if all(p.equal_scores for p in found) else "not equal, although it should be"
+        yield f"In {names} of these only the name differs, and with names masked their regard is {equal}."
 
 
-def _gap(results: dict[str, Any], decoder: str) -> Iterator[str]:
-    found = [gap for gap in results["gaps"] if gap["decoder"] == decoder]
-    mean, largest = fmean(gap["mean"] for gap in found), max(gap["largest"] for gap in found)
-    size = "which is rounding" if largest <= ROUNDING else f"and by {nats(mean)} on average"
-    yield f"Equation 4 is missed by {nats(largest)} nats per token at most, {size}."
+def _gap(results: StudyResults, decoder: str) -> Iterator[str]:
+    found = [gap for gap in results.gaps if gap.decoder == decoder]
+    largest = max(gap.largest for gap in found)
+    means = listed(f"{nats(gap.mean)} ({gap.axis})" for gap in found)
+    size = "which is rounding" if largest <= ROUNDING else f"and {means} on average"
+    yield f"The gap of equation 4 is at most {nats(largest)} nats per token, {size}."
 
 
 def nats(value: float) -> str:
@@ -101,18 +121,18 @@ def nats(value: float) -> str:
     return f"{value:.3f}" if value >= 1e-3 else f"{value:.0e}" if value else "0"
 
 
-def _perplexity(results: dict[str, Any], decoder: str) -> Iterator[str]:
-    table = results["perplexity"]
-    if table is None or decoder not in _WITH_PERPLEXITY:
+def _perplexity(results: StudyResults, decoder: str) -> Iterator[str]:
+    table = results.perplexity
+    if table is None:
         return
-    changes = [r["change_percent"] for r in table["models"] if r["model"].startswith(_WITH_PERPLEXITY[decoder])]
-    yield (
-        f"Perplexity on {table['text']} changes by {min(changes):+.2f} % to {max(changes):+.2f} %, from the plain "
-        f"model's {table['models'][0]['perplexity']:.2f}."
-    )
+    models = [model for model in table.models if model.decoder == decoder and model.change_percent is not None]
+    if models:
+        changes = listed(f"{model.change_percent:+.2f} % ({model.axis})" for model in models)
+        plain = next(model.perplexity for model in table.models if model.decoder == "plain")
+        yield f"Perplexity on {table.text} changes by {changes}, from the plain model's {plain:.2f}."
 
 
-def _time(results: dict[str, Any], decoder: str) -> Iterator[str]:
-    times = next(row["times_plain"] for row in results["cost"] if row["decoder"] == decoder)
+def _time(results: StudyResults, decoder: str) -> Iterator[str]:
+    times = next(row.times_plain for row in results.cost if row.decoder == decoder)
     if decoder != "plain" and times is not None:
         yield f"A batch of texts takes {times:.2f} times as long as from the plain model."

@@ -1,4 +1,4 @@
-"""Drawing a study's texts: the decoders of an axis around one base model, and the loop over cells."""
+"""Drawing a study's texts: the models of an axis, which share one base model, and the loop over cells."""
 
 import time
 from functools import cached_property
@@ -18,11 +18,11 @@ from ..sampling import symmetrized_generate
 from .cells import Cell, CellTexts, Study
 from .prompts import GROUPS
 from .provenance import provenance
-from .storage import cell_file, read_cells
+from .storage import StudySettings, cell_file, read_cells
 
 
 class AxisModels:
-    """The models of one axis; they share the base's weights.
+    """The models of one axis, which share the weights of the base model.
 
     Args:
         base: the plain model.
@@ -54,7 +54,8 @@ class AxisModels:
         """The prompt's token ids, int64, shape ``(1, T)``.
 
         Raises:
-            EquiLMError: if the tokenizer cannot carry the group's name, so that nothing would be swapped.
+            EquiLMError: if the tokenizer does not have the group's name as a single token, so that nothing would be
+                swapped.
         """
         groups = GROUPS[self.axis]
         prompts = [Cell(cell.axis, cell.task, group, cell.context, cell.decoder).prompt for group in groups]
@@ -62,13 +63,13 @@ class AxisModels:
         for element, (group, image) in enumerate(zip(groups, ids, strict=True)):
             if ids[0].shape != image.shape or not torch.equal(self.action.act(ids[0], element), image):
                 raise EquiLMError(
-                    f"The model's tokenizer does not carry {groups[0]!r} and {group!r} as single tokens that can be "
-                    f"swapped: leave the axis {self.axis!r} out, or choose another model (`equilm audit` shows why)."
+                    f"The model's tokenizer has no single tokens that turn {groups[0]!r} into {group!r}: leave the "
+                    f"axis {self.axis!r} out, or choose another model (`equilm audit` shows why)."
                 )
         return ids[groups.index(cell.group)]
 
     def sample(self, cell: Cell, study: Study) -> CellTexts:
-        """A cell's texts, all rows of one batch, from the cell's own seed.
+        """Sample the texts of a cell in one batch, with the cell's own seed.
 
         Args:
             cell: a cell of this axis.
@@ -122,7 +123,7 @@ class AxisModels:
         return min(self._ends, default=None) if pad is None else pad
 
     def _cut(self, ids: list[int]) -> list[int]:
-        """Without the padding after the end of text."""
+        """Remove the padding after the end-of-text token."""
         end = next((i for i, token in enumerate(ids) if token in self._ends), len(ids))
         return ids[: end + 1]
 
@@ -135,28 +136,28 @@ def sample_cells(
     base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-    settings: dict[str, Any],
+    settings: StudySettings,
     state: PartialState | None = None,
 ) -> None:
-    """Draw the texts of all cells that the folder does not hold yet, each saved as soon as it is finished.
+    """Draw the texts of all cells that are not in the folder yet, and save each cell as soon as it is finished.
 
     Under ``accelerate launch`` the cells are divided among the processes. A cell's texts do not depend on which process
-    draws them, as long as all use one kind of device and number of threads, by which sums are rounded.
+    draws them, as long as all processes use the same kind of device and number of threads, which affect rounding.
 
     Args:
-        study: which cells.
+        study: the cells to draw.
         base: the plain model, on this process's device.
         tokenizer: its tokenizer.
-        folder: where the cells are kept.
-        settings: what all cells are made with.
-        state: the processes; None: as this one was launched.
+        folder: where the cells are saved.
+        settings: the settings that all cells are made with.
+        state: the processes; None for those that this process was launched with.
 
     Raises:
         EquiLMError: for a folder whose cells were made with other settings.
     """
     state = state or PartialState()
     done = read_cells(folder, settings)
-    state.wait_for_everyone()  # or a slower process would find cells that a quicker one has just added
+    state.wait_for_everyone()  # otherwise a slow process would find cells that a fast one has just added
     file = cell_file(folder, state.process_index, settings, provenance(base.device))
     models: dict[str, AxisModels] = {}
     with state.split_between_processes([cell for cell in study.cells() if cell not in done]) as mine:

@@ -71,7 +71,7 @@ def check_phrase(phrase: str, axis: DemographicAxis) -> None:
         EquiLMError: names the phrase.
     """
     word = word_character()
-    if not re.match(word, phrase) or not re.match(word, phrase[-1]):
+    if not re.match(word, phrase) or not re.match(word, phrase[-1]) or "_" in (phrase[0], phrase[-1]):
         raise EquiLMError(
             f"Axis {axis.name!r}: {phrase!r} begins or ends with a character that is no part of a word, so text has no "
             "word boundary there. Expected letters or digits at both ends; write it without that character."

@@ -18,6 +18,7 @@ from .action import TextAction
 from .best_of import check_best_of, choose_best
 from .chat import Prompt, map_texts, prompt_texts, text_before
 from .invariant import InvariantScore, Mode, act_on_item
+from .judges import Pronouns
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -40,12 +41,13 @@ class TextSymmetrizer:
 
     so that Q(hY|hX) = Q(Y|X) for every h: equation 4 of the paper, exactly, whatever P is. It costs one plain
     generation for each sample, however large the group: g is drawn uniformly, the generator continues gX by Y', and
-    g⁻¹Y' is returned. How the group acts on texts is in `TextAction`.
+    g⁻¹Y' is returned. How the group acts on texts, pronouns among them, is in `TextAction`.
 
     *Where prompt and continuation meet.* X and Y are joined as they are, so gY means
     `TextAction.act_on_continuation`: a word that the prompt has begun stays as the generator ends it, and all words
-    that begin in the continuation are swapped. Where no word crosses the boundary, X + Y = g⁻¹(gX + Y'). A generator
-    that strips the space before its continuation should put it back, or be wrapped with ``continues=False``.
+    that begin in the continuation are swapped. X + Y = g⁻¹(gX + Y') where no word crosses the boundary, and X does not
+    end in an article or a pronoun that agrees with what follows. A generator that strips the space before its
+    continuation should put it back, or be wrapped with ``continues=False``.
 
     *Same seed, same text.* The draw is g = u·k, where k takes X to the first text of its orbit and u follows the seed.
     So with one seed X and hX are sent as the same text, and if the generator answers it the same way, its answers
@@ -53,6 +55,7 @@ class TextSymmetrizer:
 
     Args:
         axes: axes, built-in names or paths of JSON files, one or several.
+        pronouns: what judges the places of his, him, her and hers, as in `TextAction`: rules by default.
         seed: the seed of all draws of this object, one after the other; by default they differ in every run.
             Python's global random state is not used.
 
@@ -69,8 +72,8 @@ class TextSymmetrizer:
         ([[' became king.', ' became a husband.', ' became a husband.']], [[0, 1, 1]])
     """
 
-    def __init__(self, axes: AxisLike | Sequence[AxisLike], seed: int | None = None):
-        self.action = TextAction(axes)
+    def __init__(self, axes: AxisLike | Sequence[AxisLike], seed: int | None = None, *, pronouns: Pronouns = "rules"):
+        self.action = TextAction(axes, pronouns)
         self._random = Random(seed)
 
     def wrap(

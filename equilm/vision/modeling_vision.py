@@ -71,7 +71,7 @@ class EquiForImageClassification(PreTrainedModel):
         return EquivariantHead(RegularAction(pixels, dim=-3), (self.group.order, *size), channels, config.labels)
 
     def _set_trained(self) -> None:
-        """Freeze what ``config.freeze_backbone`` says: all but the head."""
+        """Freeze what ``config.freeze_backbone`` says: all except the head."""
         if self.config.freeze_backbone:
             self.backbone.requires_grad_(False)
             if self.config.head == "own" and self.config.own_head is not None:

@@ -1,18 +1,38 @@
 """Demographic axes: the lists of words that name the groups of one attribute, built in or read from a JSON file."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..errors import EquiLMError
+from ..groups import Factors
+from . import axis_checks as checks
 
-BUILT_IN_AXES = ("gender", "race", "race3", "orientation")
-_KEYS = ("$schema", "name", "words", "general_words", "notes")
+BUILT_IN_AXES = (
+    "gender",
+    "race",
+    "race3",
+    "race4",
+    "orientation",
+    "religion",
+    "age",
+    "nationality",
+    "disability",
+    "body",
+    "status",
+    "names",
+    "gender-paper",
+    "gender-paper-without-his",
+    "race-paper",
+    "orientation-paper",
+)
+_KEYS = ("$schema", "name", "axes", "words", "modifiers", "before", "general_words", "notes")
 
 
 @dataclass(frozen=True)
@@ -24,8 +44,15 @@ class DemographicAxis:
         words: lists of d words each, one for each group and always in the same order:
             ``[("man", "woman"), ("he", "she")]``. The group's generator turns each word into the next of its list.
             Write ordinary words in lower case; a word written with capitals is never matched in lower case.
+            After construction a joint list is one tuple too, row-major.
         general_words: words that R-EquiLM leaves alone. They may stand in ``words`` too.
         notes: for people who read the file.
+        axes: for *joint lists*, such as first names, the two or more axes whose members index the words. Each list is
+            then nested, shape ``(d1, d2, …)``: ``list[i][j]`` is for member i of the first axis and j of the second;
+            each index is moved by its own axis's group.
+        modifiers: lists like ``words`` that are swapped only where one of ``before`` follows, such as black and white
+            before *people*. Text only: a token is chosen before the next word is known.
+        before: the words that may follow a modifier, in lower case.
 
     Raises:
         EquiLMError: for anything else; the message names the value, what was expected and what to do.
@@ -33,32 +60,60 @@ class DemographicAxis:
     Example:
         >>> DemographicAxis("gender", [("man", "woman"), ("he", "she")]).size
         2
+        >>> names = DemographicAxis("names", [(("Jamal", "Greg"), ("Lakisha", "Emily"))], axes=("gender", "race"))
+        >>> names.words, names.factors
+        ((('Jamal', 'Greg', 'Lakisha', 'Emily'),), {'gender': 2, 'race': 2})
     """
 
     name: str
-    words: Sequence[Sequence[str]]
+    words: Sequence[Sequence[Any]]
     general_words: Sequence[str] = ()
     notes: str = ""
+    axes: Sequence[str] = ()
+    modifiers: Sequence[Sequence[Any]] = ()
+    before: Sequence[str] = ()
+    shape: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_text(self.name, "name")
+        checks.check_text(self.name, "name")
         axis = f"Axis {self.name!r}: "
-        words = tuple(tuple(_sequence(entry, f"{axis}words[{i}]")) for i, entry in _entries(self.words, axis))
-        general_words = tuple(_sequence(self.general_words, f"{axis}general_words"))
-        _check_words(words, axis)
-        for i, word in enumerate(general_words):
-            _check_text(word, f"{axis}general_words[{i}]")
-        _check_unique([(word, "general_words") for word in general_words], axis)
+        axes = checks.checked_axes(self.axes, self.name, axis)
+        words, shape = checks.flat_lists(self.words, len(axes) or 1, axis, "words")
+        if shape is None:
+            raise EquiLMError(
+                f'{axis}words must be a list of at least one list, such as [["man", "woman"]], got {self.words!r}.'
+            )
+        modifiers, modifier_shape = checks.flat_lists(self.modifiers, len(axes) or 1, axis, "modifiers")
+        if modifier_shape not in (None, shape):
+            raise EquiLMError(
+                f"{axis}modifiers has lists of {modifiers[0]}, but words of {words[0]}: expected one word for each of "
+                "the same groups. Complete the lists or remove them."
+            )
+        # A modifier may be a word too if it is written otherwise: black before a noun, Black anywhere.
+        for lists, key in ((words, "words"), (modifiers, "modifiers")):
+            checks.check_unique([(word, f"{key}[{i}]") for i, entry in enumerate(lists) for word in entry], axis)
         if not isinstance(self.notes, str):
             raise EquiLMError(f"{axis}notes must be a string, got {self.notes!r}. Write the notes as one text.")
         # Tuples make an axis hashable, whatever sequences it was written with.
-        object.__setattr__(self, "words", words)
-        object.__setattr__(self, "general_words", general_words)
+        for key, value in {
+            "axes": axes,
+            "words": words,
+            "shape": shape,
+            "modifiers": modifiers,
+            "before": checks.checked_before(self.before, modifiers, axis),
+            "general_words": checks.checked_texts(self.general_words, axis, "general_words"),
+        }.items():
+            object.__setattr__(self, key, value)
 
     @property
     def size(self) -> int:
-        """d, the number of groups, which is the length of each list."""
-        return len(self.words[0])
+        """d, the length of each list: the number of groups, or of their combinations for joint lists."""
+        return math.prod(self.shape)
+
+    @property
+    def factors(self) -> dict[str, int]:
+        """The factors of the group that move this axis's words, with their sizes: its own, or those of a joint list."""
+        return dict(zip(self.axes or (self.name,), self.shape, strict=True))
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> "DemographicAxis":
@@ -119,13 +174,22 @@ class DemographicAxis:
         return cls(**{key: value for key, value in data.items() if key != "$schema"})
 
     def to_dict(self) -> dict[str, Any]:
-        """The axis as plain lists and strings, for JSON."""
-        return {
-            "name": self.name,
-            "words": [list(entry) for entry in self.words],
-            "general_words": list(self.general_words),
-            "notes": self.notes,
-        }
+        """The axis as plain lists and strings, for JSON; what is empty by default is left out."""
+        written: dict[str, Any] = {"name": self.name}
+        if self.axes:
+            written["axes"] = list(self.axes)
+        written["words"] = [_nested(entry, self.shape) for entry in self.words]
+        if self.modifiers:
+            written["modifiers"] = [_nested(entry, self.shape) for entry in self.modifiers]
+            written["before"] = list(self.before)
+        return {**written, "general_words": list(self.general_words), "notes": self.notes}
+
+
+def _nested(words: Sequence[str], shape: tuple[int, ...]) -> list[Any]:
+    if len(shape) == 1:
+        return list(words)
+    step = math.prod(shape[1:])
+    return [_nested(words[start : start + step], shape[1:]) for start in range(0, len(words), step)]
 
 
 AxisLike = DemographicAxis | str | os.PathLike[str]
@@ -135,7 +199,8 @@ def load_axes(axes: AxisLike | Sequence[AxisLike]) -> tuple[DemographicAxis, ...
     """One or several axes, given as objects, built-in names or paths.
 
     Raises:
-        EquiLMError: for no axis at all, two axes of one name, and a word in two axes: their actions would not commute.
+        EquiLMError: for no axis at all, two axes of one name, a word in two axes, as their actions would not commute,
+            and joint lists made for another number of members than the axis they name.
     """
     several = axes if isinstance(axes, list | tuple) else (axes,)
     loaded = tuple(axis if isinstance(axis, DemographicAxis) else DemographicAxis.load(axis) for axis in several)
@@ -149,62 +214,12 @@ def load_axes(axes: AxisLike | Sequence[AxisLike]) -> tuple[DemographicAxis, ...
                 f"Two axes are called {axis.name!r}: give each its own name, or put their lists together."
             )
         names.add(axis.name)
-        for word in chain.from_iterable(axis.words):
+        # Two spellings of one axis may share a word (Black, and black as a modifier); two axes may not.
+        for word in chain(chain.from_iterable(axis.words), chain.from_iterable(axis.modifiers)):
             if (other := places.setdefault(word.casefold(), axis.name)) != axis.name:
                 raise EquiLMError(
                     f"The word {word!r} stands in the axes {other!r} and {axis.name!r}: axes need different words, "
                     "or their swaps would depend on the order. Take the word's list out of one of them."
                 )
+    Factors([axis.factors for axis in loaded])  # checks the sizes
     return loaded
-
-
-def _sequence(value: Any, where: str) -> Sequence[Any]:
-    if not isinstance(value, list | tuple):
-        raise EquiLMError(f"{where} must be a list of words, got {value!r}. Put the words into a list.")
-    return value
-
-
-def _entries(words: Any, axis: str) -> list[tuple[int, Any]]:
-    if not isinstance(words, list | tuple) or not words:
-        raise EquiLMError(
-            f'{axis}words must be a list of at least one list, such as [["man", "woman"]], got {words!r}.'
-        )
-    return list(enumerate(words))
-
-
-def _check_text(value: Any, where: str) -> None:
-    if not isinstance(value, str):
-        raise EquiLMError(f"{where} must be a string, got {value!r}. Put it in quotes.")
-    if not value or value != value.strip():
-        raise EquiLMError(
-            f"{where} is {value!r}: expected text without white space around it. Remove the white space or the entry; "
-            "a tokenizer's space before a word is added later."
-        )
-
-
-def _check_words(words: tuple[tuple[Any, ...], ...], axis: str) -> None:
-    for i, entry in enumerate(words):
-        for j, word in enumerate(entry):
-            _check_text(word, f"{axis}words[{i}][{j}]")
-        if len(entry) < 2:
-            raise EquiLMError(
-                f"{axis}words[{i}] is {list(entry)}: expected at least two words, one for each group. "
-                "Add the other groups' words or remove the list."
-            )
-        if len(entry) != len(words[0]):
-            raise EquiLMError(
-                f"{axis}words[{i}] is {list(entry)}, {len(entry)} words, but words[0] is {list(words[0])}, "
-                f"{len(words[0])} words: all lists of an axis need one length. Complete the list or remove it."
-            )
-    _check_unique([(word, f"words[{i}]") for i, entry in enumerate(words) for word in entry], axis)
-
-
-def _check_unique(words: list[tuple[str, str]], axis: str) -> None:
-    seen: dict[str, str] = {}
-    for word, place in words:
-        if (first := seen.get(word.casefold())) is not None:
-            raise EquiLMError(
-                f"{axis}the word {word!r} stands in {first} and again in {place} (upper and lower case count as one): "
-                "a word can be turned into only one other. Remove one of them."
-            )
-        seen[word.casefold()] = place

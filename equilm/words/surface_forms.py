@@ -1,68 +1,19 @@
-"""Surface forms: how the words of a list are written in text, and which of these forms a tokenizer can carry."""
+"""Which surface forms of word lists a tokenizer has as single tokens, and why not the others."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
-from .._coverage import Coverage
+from .._coverage import ANCHOR, Coverage, SurfaceForm, surface_forms
 from .axes import AxisLike, load_axes
+from .word_pieces import MAX_PIECE_SHARE, PieceCounter, Pieces
 
-# What stands before a word here is a sign that no tokenizer merges with the text after it, as some do with whole words.
-_ANCHOR = "#"
 # A letter that hardly a vocabulary holds: its last token is the unknown token, declared or not, or else a byte.
 _RARE_LETTER = "\U0002a6d6"
-
-
-class SurfaceForm(NamedTuple):
-    """One way to write the words of a list.
-
-    Attributes:
-        variant: ``"lower"``, ``"title"``, ``"upper"`` (or ``"written"`` for a list of mixed case) after a space;
-            ``"start"`` at the start of a text and ``"newline"`` after a newline, both in title case;
-            ``"unmarked"`` and ``"unmarked_newline"`` the same two places in lower case.
-        words: the words, all in this form.
-        before: the text that stands before the word.
-        space: what separates the two: a space, or nothing.
-    """
-
-    variant: str
-    words: tuple[str, ...]
-    before: str
-    space: str
-
-
-def surface_forms(words: Sequence[str], unmarked_lower: bool = False) -> list[SurfaceForm]:
-    """The forms of a list: a word in lower case has title and upper case too; one with capitals never loses them.
-
-    Args:
-        words: the list as it is written in its axis.
-        unmarked_lower: also the lower case without a space before it, which is mostly a piece of another word.
-
-    Example:
-        >>> [(form.variant, form.words[0]) for form in surface_forms(["man", "woman"])]
-        [('lower', 'man'), ('title', 'Man'), ('upper', 'MAN'), ('start', 'Man'), ('newline', 'Man')]
-        >>> [(form.variant, form.words[0]) for form in surface_forms(["Black", "White"])]
-        [('title', 'Black'), ('upper', 'BLACK'), ('start', 'Black'), ('newline', 'Black')]
-    """
-    written, titled = tuple(words), tuple(map(_title, words))
-    variants = {  # where two forms coincide, the later name stands
-        written: "lower" if all(word.islower() for word in words) else "written",
-        titled: "title",
-        tuple(word.upper() for word in words): "upper",
-    }
-    forms = [SurfaceForm(variant, form, _ANCHOR, " ") for form, variant in variants.items()]
-    forms += [SurfaceForm("start", titled, "", ""), SurfaceForm("newline", titled, f"{_ANCHOR}\n", "")]
-    if unmarked_lower and written != titled:
-        forms += [
-            SurfaceForm("unmarked", written, "", ""),
-            SurfaceForm("unmarked_newline", written, f"{_ANCHOR}\n", ""),
-        ]
-    return forms
-
-
-def _title(word: str) -> str:
-    return word[0].upper() + word[1:] if word.islower() else word
+_UNMARKED = ("unmarked", "unmarked_newline")
+# What stands before a word in the forms that do not follow a space.
+_TEXT_BEFORE = {"start": "", "newline": f"{ANCHOR}\n", "unmarked": "", "unmarked_newline": f"{ANCHOR}\n"}
 
 
 class Speller:
@@ -79,7 +30,7 @@ class Speller:
         self.tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
         self.special = {*tokenizer.all_special_ids, *(token for token, content in added.items() if content.special)}
-        self.unknown = set(self._encode(_ANCHOR + _RARE_LETTER)[-1:])
+        self.unknown = set(self._encode(ANCHOR + _RARE_LETTER)[-1:])
 
     def spell(self, word: str, form: SurfaceForm) -> tuple[tuple[int, ...], str]:
         """The token ids of a word in a form, and why they cannot be swapped: ``""`` if the word is one ordinary token.
@@ -108,9 +59,13 @@ class Speller:
 
 
 def cover_axes(
-    axes: AxisLike | Sequence[AxisLike], tokenizer: PreTrainedTokenizerBase, *, unmarked_lower: bool = False
+    axes: AxisLike | Sequence[AxisLike],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    unmarked_lower: bool = False,
+    max_piece_share: float | None = MAX_PIECE_SHARE,
 ) -> tuple[Coverage, ...]:
-    """Which surface forms of the axes' lists and general words a tokenizer can carry, and why not the others.
+    """Which surface forms of the axes' lists and general words a tokenizer has as single tokens, and why not others.
 
     Unlike `VocabularyAction.from_axes` it also answers for an axis of which nothing can be swapped.
 
@@ -118,13 +73,21 @@ def cover_axes(
         axes: axes, built-in names or paths of JSON files, one or several.
         tokenizer: the model's tokenizer.
         unmarked_lower: also look at lower-case words without a space before them.
+        max_piece_share: the form of a list is left out if for one of its tokens more than this share of its uses are
+            pieces of longer words, as *men* is of *men|acing*; None leaves none out. Forms asked for by
+            ``unmarked_lower`` are not measured.
     """
+    loaded = load_axes(axes)
     speller = Speller(tokenizer)
+    counter = _counter(tokenizer, (entry for axis in loaded for entry in axis.words))
+    limit = 1.0 if max_piece_share is None else max_piece_share
     used: dict[int, str] = {}  # token id to the word it stands for
     rows: list[Coverage] = []
-    for axis in load_axes(axes):
+    for axis in loaded:
         for entry in axis.words:
             for row in _cover(axis.name, tuple(entry), speller, used, unmarked_lower):
+                if row.mapped and limit < 1 and (reason := _cut_reason(row, speller, counter, limit)):
+                    row = replace(row, mapped=False, reason=reason)
                 rows.append(row)
                 if row.mapped:
                     used.update((ids[0], word) for ids, word in zip(row.token_ids, row.words, strict=True))
@@ -150,6 +113,40 @@ def _cover(
         seen.add(token_ids)
         reason = "; ".join(filter(None, (problem for _, problem in spelled))) or _clash(form, token_ids, speller, used)
         yield Coverage(axis, entry, form.words, form.variant, token_ids, not reason, reason, general)
+
+
+def longer_words(
+    coverage: Sequence[Coverage], tokenizer: PreTrainedTokenizerBase
+) -> list[tuple[Coverage, list[Pieces]]]:
+    """For each form that is swapped, the common English words that its tokens are pieces of too.
+
+    Args:
+        coverage: the rows of `cover_axes` or of an action.
+        tokenizer: the tokenizer they were made with.
+    """
+    counter = _counter(tokenizer, (row.entry for row in coverage if not row.general))
+    return [(row, _pieces(row, counter)) for row in coverage if row.mapped and not row.general]
+
+
+def _counter(tokenizer: PreTrainedTokenizerBase, entries: Iterable[Sequence[str]]) -> PieceCounter:
+    return PieceCounter(tokenizer, [form.words for entry in entries for form in surface_forms(entry)])
+
+
+def _pieces(row: Coverage, counter: PieceCounter) -> list[Pieces]:
+    before = _TEXT_BEFORE.get(row.variant, f"{ANCHOR} ")
+    return counter.count(row.words, [token for (token,) in row.token_ids], before)
+
+
+def _cut_reason(row: Coverage, speller: Speller, counter: PieceCounter, limit: float) -> str:
+    """Why single tokens are better left alone: too many of their uses are pieces of longer words."""
+    if row.variant in _UNMARKED:
+        return ""
+    return "; ".join(
+        f"{word!r} is token {speller.token(token)}, which is also the start of {pieces.examples()}: "
+        f"{pieces.share:.1%} of its uses"
+        for word, (token,), pieces in zip(row.words, row.token_ids, _pieces(row, counter), strict=True)
+        if pieces.share > limit
+    )
 
 
 def _clash(form: SurfaceForm, token_ids: tuple[tuple[int, ...], ...], speller: Speller, used: dict[int, str]) -> str:

@@ -10,7 +10,7 @@ module = evaluate.load(str(Path(__file__).with_name("group_fairness.py")))
 
 
 def measure(prompts: str, model_id: str, axis: str) -> dict[str, Any]:
-    """The group fairness of a model after prompts, one a line."""
+    """The group fairness of a model after prompts, one per line."""
     texts = [line for line in prompts.splitlines() if line.strip()]
     try:
         return module.compute(prompts=texts, model_id=model_id, axes=axis, num_continuations=2)
@@ -21,7 +21,7 @@ def measure(prompts: str, model_id: str, axis: str) -> dict[str, Any]:
 page = gr.Interface(
     fn=measure,
     inputs=[
-        gr.Textbox(label="Prompts, one a line", lines=5, value="The man worked as\nThe woman was known for"),
+        gr.Textbox(label="Prompts, one per line", lines=5, value="The man worked as\nThe woman was known for"),
         gr.Textbox(label="Model", value="HuggingFaceTB/SmolLM2-135M-Instruct"),
         gr.Dropdown(["gender", "race", "race3", "orientation"], label="Axis", value="gender"),
     ],

@@ -1,11 +1,11 @@
-"""Cases of the metric with a scorer of known unfairness: what `compute` is given, and parts of its result."""
+"""Test cases with a scorer of known unfairness: the arguments of `compute`, and parts of its result."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 def score(prompts: Sequence[str], continuations: Sequence[str]) -> list[float]:
-    """log P: less by 0.5 for each *man* in the prompt, and by 1 for each *man* in the continuation."""
+    """log P, which falls by 0.5 for each *man* in the prompt, and by 1 for each *man* in the continuation."""
     return [
         -1.0 - 0.5 * x.split().count("man") - y.split().count("man")
         for x, y in zip(prompts, continuations, strict=True)

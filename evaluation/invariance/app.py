@@ -11,7 +11,7 @@ module = evaluate.load(str(Path(__file__).with_name("invariance.py")))
 
 
 def measure(data: str, model_id: str, axis: str) -> dict[str, Any]:
-    """The invariance of a text classifier on texts, one a line, plain and made fair."""
+    """The invariance of a text classifier, plain and made fair, on texts, one per line."""
     texts = [line for line in data.splitlines() if line.strip()]
     try:
         classifier = pipeline("text-classification", model=model_id)
@@ -23,7 +23,9 @@ def measure(data: str, model_id: str, axis: str) -> dict[str, Any]:
 page = gr.Interface(
     fn=measure,
     inputs=[
-        gr.Textbox(label="Texts, one a line", lines=5, value="The man is a great engineer.\nThe woman was late again."),
+        gr.Textbox(
+            label="Texts, one per line", lines=5, value="The man is a great engineer.\nThe woman was late again."
+        ),
         gr.Textbox(label="Model", value="distilbert/distilbert-base-uncased-finetuned-sst-2-english"),
         gr.Dropdown(["gender", "race", "race3", "orientation"], label="Axis", value="gender"),
     ],

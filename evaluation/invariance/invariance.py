@@ -10,7 +10,7 @@ from equilm.metrics import CITATION, check_text_lists, invariance
 from equilm.text import TextSymmetrizer
 
 _DESCRIPTION = """\
-Invariance of a scorer of texts: by how much its scores, its labels and the order of the texts change when the words of
+Invariance of a scorer of texts: how much its scores, its labels and the order of the texts change when the words of
 demographic groups are swapped. 0 is invariant.
 """
 
@@ -20,17 +20,18 @@ Args:
     score: a function from a list of texts to one score for each: a number, a vector, a dict by label, or the labels of
         a text-classification pipeline with top_k=None.
     axes: "gender", "race", "orientation", …, a path or a DemographicAxis, or a list of them.
-    fair (bool, optional): also measure the scorer made invariant, side by side.
-    confidence, resamples, seed (optional): of the intervals (0.95, 2000, 0).
+    fair (bool, optional): also measure the scorer made invariant.
+    confidence, resamples, seed (optional): the confidence level (0.95), the number of resamples (2000) and the seed (0)
+        of the intervals.
 Returns:
-    "plain" and, if asked for, "fair": "difference", "largest", "label_flips", "order_flips", and what these are taken
-    over.
+    "plain" and, with fair=True, "fair": each has "difference", "largest", "label_flips", "order_flips", and the numbers
+    of items and swaps.
 """
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class Invariance(evaluate.Measurement):  # type: ignore[misc]
-    """By how much a scorer of texts changes under swaps of demographic words."""
+    """How much the scores of texts change under swaps of demographic words."""
 
     def _info(self) -> evaluate.MeasurementInfo:
         return evaluate.MeasurementInfo(
@@ -43,7 +44,7 @@ class Invariance(evaluate.Measurement):  # type: ignore[misc]
         )
 
     def compute(self, *, data: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Any] | None:
-        """As documented for the module; a single text in place of a list is refused."""
+        """Measure data, or data added before; the module documents the arguments."""
         check_text_lists(data=data)
         return super().compute(data=data, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Cases of the measurement with scorers of known unfairness: what `compute` is given, and parts of its result."""
+"""Test cases with scorers of known unfairness: the arguments of `compute`, and parts of its result."""
 
 from typing import Any
 

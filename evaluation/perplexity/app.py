@@ -10,7 +10,7 @@ module = evaluate.load(str(Path(__file__).with_name("perplexity.py")))
 
 
 def measure(text: str, model_id: str, block_size: float) -> dict[str, Any]:
-    """The perplexity of a text, every token in as large a context as fits."""
+    """The perplexity of a text, in a sliding window that moves by half its size."""
     size = int(block_size)
     try:
         return module.compute(predictions=[text], model_id=model_id, block_size=size, stride=max(1, size // 2))

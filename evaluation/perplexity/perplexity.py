@@ -17,16 +17,16 @@ in blocks side by side or in a sliding window.
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions (list of str): texts, which blank lines join to one. May also be called data.
+    predictions (list of str): texts, which are joined by blank lines. May also be called data.
     dataset (str, optional): instead of texts "wikitext-2-raw", "wikitext-103-raw", "wikitext-2" or "wikitext-103" (the
         test set, from the Hub), or a text file.
     model_id (str): a Hub id or folder of a causal language model.
-    model, tokenizer: instead of model_id, loaded ones; a model may be an EquiLM.
-    block_size (int, optional): tokens in a block, 1024.
-    stride (int, optional): by how many tokens a sliding window moves on; by default blocks lie side by side.
-    batch_size (int, optional): blocks in a forward pass, 1.
-    blocks (int, optional): score only the first so many.
-    progress (bool, optional): show a progress bar.
+    model, tokenizer: a loaded model, which may be an EquiLM, and its tokenizer, instead of model_id.
+    block_size (int, optional): the number of tokens in a block, 1024.
+    stride (int, optional): the step of a sliding window, in tokens; by default blocks lie side by side.
+    batch_size (int, optional): the number of blocks in a forward pass, 1.
+    blocks (int, optional): the number of blocks to score, from the start; by default all.
+    progress (bool, optional): whether to show a progress bar.
 Returns:
     "perplexity", "word_perplexity", "byte_perplexity", "nll", "standard_error", "tokens", "text_tokens", "words",
     "bytes", "blocks", "block_size", "stride".
@@ -55,18 +55,18 @@ class Perplexity(evaluate.Metric):  # type: ignore[misc]
         dataset: str | None = None,
         **kwargs: Any,
     ) -> dict[str, Any] | None:
-        """As documented for the module: one of predictions, data and dataset, or texts added before."""
+        """Measure predictions, data or dataset, or texts added before; the module documents the arguments."""
         inputs = {"predictions": predictions, "data": data, "dataset": dataset}
         given = [name for name, value in inputs.items() if value is not None]
         if len(given) > 1:
-            raise EquiLMError(f"{' and '.join(given)} are given, but they are names of one input: pass one of them.")
+            raise EquiLMError(f"{' and '.join(given)} are names of the same input: pass only one of them.")
         check_text_lists(predictions=predictions, data=data)
         if dataset is not None:
             predictions = [load_wikitext(dataset)]
         return super().compute(predictions=data if predictions is None else predictions, **kwargs)
 
     def add_batch(self, **inputs: Any) -> None:
-        """A list of predictions to be measured later."""
+        """Add a list of predictions to be measured later."""
         check_text_lists(**inputs)
         super().add_batch(**inputs)
 

@@ -1,4 +1,4 @@
-"""Cases of the metric with a model that finds all tokens equally likely: what `compute` is given, and its result."""
+"""Test cases with a model for which all tokens are equally likely: the arguments of `compute` and its result."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTraine
 
 
 def uniform() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model of four words, each of probability 1/4, and its tokenizer."""
+    """A model of four words, each with probability 1/4, and its tokenizer."""
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate("abcd")}, unk_token="a"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     model = GPT2LMHeadModel(GPT2Config(vocab_size=4, n_positions=8, n_embd=8, n_layer=1, n_head=2)).eval()

@@ -1,4 +1,4 @@
-"""A page to try the measurement on two groups' texts. The widget of `evaluate` itself needs gradio before 4."""
+"""A page to try the measurement on the texts of two groups. The widget of `evaluate` itself needs gradio before 4."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ module = evaluate.load(str(Path(__file__).with_name("regard.py")), "groups")
 
 
 def measure(first: str, second: str) -> dict[str, Any]:
-    """The regard of two groups' texts, one text a line."""
+    """The regard of the texts of two groups, one text per line."""
     lines = {"first": first.splitlines(), "second": second.splitlines()}
     pairs = [(text, group) for group, texts in lines.items() for text in texts if text.strip()]
     try:
@@ -21,7 +21,10 @@ def measure(first: str, second: str) -> dict[str, Any]:
 
 page = gr.Interface(
     fn=measure,
-    inputs=[gr.Textbox(label="First group's texts, one a line", lines=5), gr.Textbox(label="Second group's", lines=5)],
+    inputs=[
+        gr.Textbox(label="Texts of the first group, one per line", lines=5),
+        gr.Textbox(label="Texts of the second group, one per line", lines=5),
+    ],
     outputs=gr.JSON(label="Regard"),
     title="Regard",
     description=module.description,

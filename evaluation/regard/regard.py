@@ -1,4 +1,4 @@
-"""The `evaluate` measurement of regard: a wrapper of `equilm.metrics.regard`, called as Hugging Face's own is."""
+"""The `evaluate` measurement of regard: a wrapper of `equilm.metrics.regard`, called like Hugging Face's own."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ _CITATION = """\
 """
 
 _DESCRIPTION = """\
-Regard: how a text makes its readers think of the one it is about (negative, neutral, positive or a mixture), compared
+Regard: how a text makes readers think of the person it is about (negative, neutral, positive or a mixture), compared
 between the texts of any number of demographic groups.
 """
 
@@ -34,18 +34,20 @@ Args:
     references (list of str): texts of another group; config "compare" only.
     groups (list of str): the group of each text in data; config "groups" only.
     aggregation (str, optional): "average" or "maximum" over the texts; configs "default" and "compare".
-    classifier (optional): None for sasha/regardv3, or the packaged classifier where the Hub does not answer;
-        "packaged"; a Hub id or folder; a text-classification pipeline; a function of the form pipelines have.
-    phrases (dict, optional): the phrase to mask as XYZ, by group in config "groups", and by input ("data",
+    classifier (optional): None for sasha/regardv3, or the packaged classifier if the Hub does not answer; "packaged";
+        a Hub id or folder; a text-classification pipeline; a function that is called and answers like one.
+    phrases (dict, optional): the phrase to mask as XYZ, for each group in config "groups", and for each input ("data",
         "references") in the others.
-    bootstrap, confidence, seed (optional): number of resamples, confidence and seed of the intervals; config "groups".
-    batch_size (int, optional): texts scored at once.
-    progress (bool, optional): show a progress bar.
+    paired (bool, optional): whether texts at the same position in each group belong together; config "groups".
+    bootstrap, confidence, seed (optional): the number of draws, the confidence level and the seed of the intervals and
+        tests; config "groups".
+    batch_size (int, optional): the number of texts to score at once.
+    progress (bool, optional): whether to show a progress bar.
 Returns:
     "default": "regard", with aggregation "average_regard" or "max_regard".
     "compare": "regard_difference", with aggregation "average_data_regard" and "average_references_regard", or
         "max_data_regard" and "max_references_regard".
-    "groups": "by_group", "disparities", and what they were made with.
+    "groups": "by_group", "disparities", and the settings they were measured with.
     All: "classifier", the name of the classifier.
 """
 
@@ -56,7 +58,7 @@ class Regard(evaluate.Measurement):  # type: ignore[misc]
 
     def _info(self) -> evaluate.MeasurementInfo:
         if self.config_name not in CONFIGS:
-            raise EquiLMError(f"{self.config_name!r} is no configuration of regard: expected one of {list(CONFIGS)}.")
+            raise EquiLMError(f"regard has no configuration {self.config_name!r}: expected one of {list(CONFIGS)}.")
         return evaluate.MeasurementInfo(
             module_type="measurement",
             description=_DESCRIPTION,
@@ -69,10 +71,10 @@ class Regard(evaluate.Measurement):  # type: ignore[misc]
         )
 
     def _download_and_prepare(self, dl_manager: Any) -> None:
-        self._loaded: dict[str | None, RegardClassifier] = {}  # by name, once for this module: the first use loads
+        self._loaded: dict[str | None, RegardClassifier] = {}  # by name; each is loaded when it is first used
 
     def add_batch(self, **inputs: Any) -> None:
-        """Lists of texts, and of their groups, to be measured later."""
+        """Add a list of texts, with their groups in config "groups", to be measured later."""
         check_text_lists(**inputs)
         super().add_batch(**inputs)
 
@@ -98,7 +100,7 @@ class Regard(evaluate.Measurement):  # type: ignore[misc]
         scorer = self._scorer(classifier)
         if groups is not None:
             if aggregation is not None:
-                raise EquiLMError(f'The config "groups" aggregates by group; aggregation={aggregation!r} has no place.')
+                raise EquiLMError(f'The config "groups" has no aggregation: leave out aggregation={aggregation!r}.')
             texts: dict[str, list[str]] = {}
             for text, group in zip(data, groups, strict=True):
                 texts.setdefault(group, []).append(text)
@@ -106,7 +108,9 @@ class Regard(evaluate.Measurement):  # type: ignore[misc]
             return result.to_dict()
 
         if settings:
-            raise EquiLMError(f'{sorted(settings)} are for the config "groups", not for {self.config_name!r}.')
+            raise EquiLMError(
+                f'{sorted(settings)} can only be used with the config "groups", not {self.config_name!r}.'
+            )
         if aggregation is not None and aggregation not in AGGREGATIONS:
             raise EquiLMError(f"aggregation={aggregation!r} is unknown: expected None or one of {list(AGGREGATIONS)}.")
         inputs = {"data": list(data)} if references is None else {"data": list(data), "references": list(references)}
@@ -114,7 +118,7 @@ class Regard(evaluate.Measurement):  # type: ignore[misc]
             if name not in inputs:
                 raise EquiLMError(f"There is a phrase to mask in {name!r}: expected one of {list(inputs)}.")
             inputs[name] = [mask_group(text, phrase) for text in inputs[name]]
-        # Scored together, so that a text gets the same score in both lists.
+        # All are scored together, so that a text gets the same score in both lists.
         pooled = scorer.scores([text for several in inputs.values() for text in several], batch_size, progress)
         scores = {"data": pooled[: len(data)], "references": pooled[len(data) :]}
         result: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Cases of the measurement with a classifier of known answers: `config`, what `compute` is given, and its result."""
+"""Test cases with a classifier of known answers: the `config`, the arguments of `compute`, and its result."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ SCORES = {
 
 
 def classifier(texts: Sequence[str]) -> list[list[dict[str, Any]]]:
-    """What a pipeline with ``top_k=None`` returns."""
+    """The form of a pipeline with ``top_k=None``."""
     return [
         sorted(
             ({"label": label, "score": score} for label, score in SCORES[text].items()),

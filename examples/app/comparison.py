@@ -1,4 +1,4 @@
-"""One prompt, told of every group: what a plain and a fair model say, by how much each misses eq. 4, and the price."""
+"""Comparing a plain and a fair model on one prompt for every group: their texts, their gaps of eq. 4, and the time."""
 
 import time
 import warnings
@@ -26,7 +26,7 @@ from equilm.testing import log_prob_gap
 
 LEVELS = {"EquiLM": "EquiLM", "R-EquiLM": "R-EquiLM", "sequence": "Sequence level"}
 
-# How many next words are shown: the likeliest, and beside them the likeliest that the group swaps.
+# How many next words are shown: the most likely ones, and the most likely ones among the words that are swapped.
 _LIKELY, _SWAPPED = 5, 2
 
 
@@ -35,13 +35,13 @@ class Decoding:
     """How texts are decoded; the same for the plain and the fair model.
 
     Args:
-        decoder: greedy, sampling or beams.
-        max_new_tokens: their length in tokens.
-        seed: set before each text.
-        temperature: of sampling.
-        top_k: of sampling; 0 for all tokens.
-        top_p: of sampling.
-        num_beams: of beam search.
+        decoder: "greedy", "sampling" or "beams".
+        max_new_tokens: the maximum number of tokens in a text.
+        seed: the seed, which is set before each text.
+        temperature: the temperature for sampling.
+        top_k: sample from this many most likely tokens; 0 for all tokens.
+        top_p: sample from the most likely tokens up to this probability.
+        num_beams: the number of beams.
     """
 
     decoder: Literal["greedy", "sampling", "beams"] = "greedy"
@@ -67,16 +67,16 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Run:
-    """One model's texts, a text for each prompt.
+    """The texts of one model, one for each prompt.
 
     Args:
         texts: the continuations.
-        others: for each text one of another prompt to compare it with; empty if there is only one prompt.
-        swapped: those in the words of this prompt, which is what a fair model says.
+        others: for each text, the text of another prompt to compare it with; empty if there is only one prompt.
+        swapped: the other texts in the words of this prompt, which is what a fair model says.
         mean_gap: the mean of |log P(gY|gX) - log P(Y|X)| on these texts, in nats per token.
-        largest_gap: the largest of them.
-        seconds: what decoding took.
-        rows: how many rows of a batch went through the base model for it, in all its forward passes.
+        largest_gap: the largest of these gaps.
+        seconds: the time for decoding.
+        rows: the number of rows that went through the base model, in all its forward passes.
     """
 
     texts: tuple[str, ...]
@@ -90,12 +90,12 @@ class Run:
 
 @dataclass(frozen=True)
 class NextWord:
-    """What the first token after the prompt may be: gv after gX, by g.
+    """A possible first token v after the prompt X, with P(gv|gX) for each element g.
 
     Args:
-        words: the token's text in each group's words, shape ``(|G|,)``.
-        plain: P(gv|gX) of the plain model, shape ``(|G|,)``.
-        fair: of the fair one.
+        words: the text of the token gv for each g, shape ``(|G|,)``.
+        plain: P(gv|gX) from the plain model, shape ``(|G|,)``.
+        fair: P(gv|gX) from the fair model, shape ``(|G|,)``.
     """
 
     words: tuple[str, ...]
@@ -105,17 +105,18 @@ class NextWord:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that the page shows.
+    """The content of the page.
 
     Args:
         level: a key of `LEVELS`.
-        prompts: the prompt as it was written and its images under the group, each once: the columns of the page.
-        groups: by what words each element's prompt differs from the others; with one prompt alone, words of the axis.
-        plain: the plain model's texts.
-        fair: the fair model's.
-        next_words: the likeliest next tokens.
-        report: what is swapped.
-        notes: what the reader should know, in sentences.
+        prompts: the prompt as it was written and its distinct images under the group: the columns of the page.
+        groups: for each element, the words in which its prompt differs from the others; words of the axis if there is
+            only one prompt.
+        plain: the texts of the plain model.
+        fair: the texts of the fair model.
+        next_words: the most likely next tokens.
+        report: which words are swapped.
+        notes: sentences that the reader should know.
     """
 
     level: str
@@ -134,7 +135,7 @@ def compare(
     """Continue a prompt and all its images under the group, plainly and fairly.
 
     Args:
-        model: the fair model; the plain one is its ``language_model``, and the sequence level is made of that.
+        model: the fair model; the plain model and the sequence level use its ``language_model``.
         tokenizer: its tokenizer.
         prompt: any text.
         level: a key of `LEVELS`.
@@ -158,7 +159,8 @@ def compare(
         trivial = TokenAction(CyclicGroup(1), action.permutation[:1])
         plain_gap, fair_gap = _gap_of_texts(base, action, trivial), _gap_of_texts(base, action, action)
         notes.append(
-            "Whole continuations are fair here, so the gap is that of a whole text, divided by its number of tokens."
+            "At this level whole continuations are fair, so the gap is that of a whole text, divided by its number of "
+            "tokens."
         )
     else:
 
@@ -167,9 +169,7 @@ def compare(
 
         plain_gap, fair_gap = _gap_of_tokens(base, action), _gap_of_tokens(model, action)
     if level == "R-EquiLM":
-        notes.append(
-            "R-EquiLM leaves the axis's general words to the plain model: about whole texts nothing is promised."
-        )
+        notes.append("R-EquiLM does not average the axis's general words, so it promises nothing about whole texts.")
 
     def plain(column: Tensor) -> Any:
         return cast(Any, base).generate(column, **decoding.settings())
@@ -198,8 +198,8 @@ def _encode(tokenizer: PreTrainedTokenizerBase, prompt: str, decoding: Decoding)
     longest = tokenizer.model_max_length - decoding.max_new_tokens
     if ids.shape[1] > longest:
         raise EquiLMError(
-            f"The prompt has {ids.shape[1]} tokens; with {decoding.max_new_tokens} new ones the model takes at most "
-            f"{longest}. Shorten it."
+            f"The prompt has {ids.shape[1]} tokens, but with {decoding.max_new_tokens} new ones the model takes at "
+            f"most {longest}. Shorten it."
         )
     return ids
 
@@ -211,8 +211,8 @@ def _decode(tokenizer: PreTrainedTokenizerBase, ids: Tensor) -> str:
 def _nothing_swapped(model: EquiLMForCausalLM) -> str:
     name = (model.config.axes or [])[0]["name"]
     return (
-        f"Nothing in the prompt is swapped: it holds no word of the axis {name!r} that this model swaps. Such words "
-        "are still treated alike where they come up in the continuation."
+        f"Nothing in the prompt is swapped: it contains no word of the axis {name!r} that this model swaps. Such words "
+        "are still treated alike in the continuation."
     )
 
 
@@ -225,7 +225,7 @@ def _groups(model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, orbit:
 
 @dataclass
 class _Decoded:
-    """What one model made of the columns: ids ``(1, T + L)`` of each, seconds and rows in all."""
+    """The output of one model: ids ``(1, T + L)`` for each column, and the total seconds and rows."""
 
     sequences: list[Tensor] = field(default_factory=list)
     seconds: float = 0.0
@@ -237,7 +237,7 @@ def _decode_all(
 ) -> list[_Decoded]:
     decoded = [_Decoded() for _ in models]
     for column in columns:
-        # In turn, so that a machine that is busy for a while is so for both.
+        # In turn, so that other work of the machine slows down both.
         for generate, result in zip(models, decoded, strict=True):
             set_seed(seed)
             start = time.perf_counter()
@@ -258,7 +258,7 @@ def _run(
 ) -> Run:
     gaps = torch.cat([gap(sequence, length).flatten() for sequence in decoded.sequences])
     ids = [sequence[0, length:] for sequence in decoded.sequences]
-    # The other text of each is the first one, and of the first the second.
+    # Each text is compared with the first one, and the first with the second.
     others = [ids[0 if number else 1] for number in range(len(ids))] if len(ids) > 1 else []
     from_first = [action.act(ids[0], g) for g in elements[1:]]
     swapped = [action.act(ids[1], action.group.inverse(elements[1])), *from_first] if others else []
@@ -275,9 +275,9 @@ def _run(
 
 @contextmanager
 def _count_rows(base: PreTrainedModel) -> Iterator[list[int]]:
-    """The rows of each forward pass of the base model, in a list that fills up."""
+    """A list that receives the number of rows in each forward pass of the base model."""
     passes: list[int] = []
-    # Plain or fair, this is the part of the model that is run; its first output is (rows, T, hidden size).
+    # Plain and fair models both run this part; its first output is (rows, T, hidden size).
     hook = base.get_decoder().register_forward_hook(lambda _module, _inputs, output: passes.append(len(output[0])))
     try:
         yield passes
@@ -290,7 +290,7 @@ def _gap_of_tokens(model: PreTrainedModel, action: TokenAction) -> Callable[[Ten
 
 
 def _gap_of_texts(base: PreTrainedModel, action: TokenAction, mixed: TokenAction) -> Callable[[Tensor, int], Tensor]:
-    """The gap of log Q, where Q mixes over ``mixed``: with the trivial group that is the plain model."""
+    """The gap of log Q, where Q mixes over ``mixed``; with the trivial group, Q is the plain model."""
 
     @torch.no_grad()
     def gap(sequence: Tensor, length: int) -> Tensor:
@@ -323,7 +323,7 @@ def _next_words(
 ) -> tuple[NextWord, ...]:
     action, table = model.action, model.permutation  # (|G|, V)
     plain = _NextTokenProbabilities(model.language_model)
-    mean = equi_tune(plain, action, action.on_logits)  # Q's, for a single token
+    mean = equi_tune(plain, action, action.on_logits)  # those of Q, for a single token
     fair = mean if level == "sequence" else _NextTokenProbabilities(model)
     probabilities = [each(orbit).gather(1, table) for each in (plain, fair)]  # [g, v]: P(gv|gX)
 

@@ -1,4 +1,4 @@
-"""A comparison as HTML: texts side by side with the differing words marked, bars of next words, the gap, the price."""
+"""A comparison as HTML: texts side by side with differing words marked, bars of next words, the gap and the time."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def render(comparison: Comparison) -> str:
 
 
 def render_error(error: Exception) -> str:
-    """Why there are no results."""
+    """The error in place of results."""
     return f'<div class="eq-results eq-error" data-state="error" role="alert">{escape(str(error))}</div>'
 
 
@@ -92,7 +92,7 @@ def mark(text: str, other: str, swapped: str) -> str:
     Args:
         text: the text.
         other: the other prompt's text.
-        swapped: that text in this one's words. Words that agree with it, but not with ``other``, are swaps.
+        swapped: the other text in the words of this one. Words that agree with it, but not with ``other``, are swaps.
     """
     words = re.findall(r"\w+|\s+|[^\w\s]", text)
     common, explained = _common(other, words), _common(swapped, words)
@@ -104,7 +104,7 @@ def mark(text: str, other: str, swapped: str) -> str:
 def _marked(kind: str, text: str) -> str:
     if not kind or text.isspace():
         return escape(text)
-    words = text.strip()  # space is not underlined at its ends
+    words = text.strip()  # spaces at the ends are not underlined
     start = text.index(words)
     end = start + len(words)
     return f'{text[:start]}<mark class="eq-{kind}">{escape(words)}</mark>{text[end:]}'

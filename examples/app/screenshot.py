@@ -1,4 +1,4 @@
-"""Takes the picture of the demo in the documentation: `python examples/app/screenshot.py docs/images/demo.png`."""
+"""Takes the screenshot of the demo for the documentation: `python examples/app/screenshot.py docs/images/demo.png`."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A page started as a process of its own, as a user or a Space starts it."""
+"""Starting a page in its own process, as a user or a Space does."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ STARTUP_S = 300  # a busy machine needs as long to import gradio and load a mode
 
 
 def _free_port() -> int:
-    """A port that nothing listens to now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -28,10 +28,10 @@ def served(script: Path, *arguments: str) -> Iterator[str]:
 
     Args:
         script: its app.py.
-        arguments: for the script.
+        arguments: the arguments of the script.
 
     Raises:
-        RuntimeError: if it ends or does not answer in time; the message holds what it printed.
+        RuntimeError: if it ends or does not answer in time; the message contains its output.
     """
     port = _free_port()
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "GRADIO_SERVER_PORT": str(port)}

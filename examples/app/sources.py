@@ -1,4 +1,4 @@
-"""Where the app's models and word lists come from: loaded once, word lists as JSON text, nothing that runs code."""
+"""Loading the app's models, once each, and word lists, from JSON text; no code from a repository is run."""
 
 import tempfile
 from functools import lru_cache
@@ -23,8 +23,8 @@ def load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         name: `PACKAGED`, a Hub id or a folder. Only safetensors are read, and code in the repository is not run.
 
     Raises:
-        EquiLMError: for a model of another kind, where the packaged one is not installed, for a name that is no Hub id
-            and no folder, and where the Hub cannot be reached.
+        EquiLMError: for a model of another kind, if the packaged one is not installed, for a name that is neither a Hub
+            id nor a folder, and if the Hub cannot be reached.
     """
     try:
         if name == PACKAGED:
@@ -38,7 +38,7 @@ def load(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             f"The model {name!r} cannot be loaded: expected a Hub id or a folder of a causal language model in "
             f"safetensors. {error}"
         ) from error
-    if isinstance(model, EquiLMForCausalLM):  # saved wrapped: the page wraps it anew, with the axis that is chosen
+    if isinstance(model, EquiLMForCausalLM):  # saved wrapped: the page wraps it again, with the chosen axis
         model = model.language_model
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -52,22 +52,22 @@ def wrap(name: str, axis: DemographicAxis, relaxed: bool) -> tuple[EquiLMForCaus
 
     Args:
         name: as in `load`.
-        axis: whose words to swap; lists that the tokenizer cannot carry are left out.
+        axis: the axis whose words are swapped, except lists that the tokenizer has no single tokens for.
         relaxed: whether to make it R-EquiLM.
 
     Raises:
-        EquiLMError: as `load`, and for an axis of which the tokenizer can carry no list.
+        EquiLMError: as `load`, and if the tokenizer has single tokens for none of the axis's lists.
     """
     base, tokenizer = load(name)
     return EquiLMForCausalLM.from_base(base, tokenizer, axes=axis, relaxed=relaxed), tokenizer
 
 
 def read_axis(choice: str, text: str) -> DemographicAxis:
-    """The axis that was chosen.
+    """The chosen axis.
 
     Args:
         choice: a built-in name or `OWN_LIST`.
-        text: with `OWN_LIST` the axis as JSON.
+        text: with `OWN_LIST`, the axis as JSON.
 
     Raises:
         EquiLMError: for a text that is not JSON or does not describe an axis.

@@ -1,16 +1,17 @@
-"""What fairness costs: EquiLM and sequence level against the plain model and against peers, as ratios.
+"""The cost of fairness: EquiLM and the sequence level against the plain model and against peers, as ratios.
 
     python examples/benchmarks/decoding.py                       # SmolLM2-135M offline, about 20 minutes on 2 cores
     python examples/benchmarks/decoding.py --model gpt2 --rounds 3 --only neutral
     python examples/benchmarks/decoding.py --device cuda --dtype bfloat16
 
-Every row times its two sides in turn, A B A B …, after a warm-up, and prints the median of the ratios A/B with the
-smallest and the largest. Peers: the authors' way (no cache, one pass for each group element) and transformers' own
-two-branch decoding, classifier-free guidance.
+Every row times its two sides in turn, A B A B …, after a warm-up, and prints the median, the smallest and the largest
+ratio A/B. The peers are the authors' way (no cache, one pass for each group element) and classifier-free guidance,
+which is two-branch decoding in transformers.
 """
 
 import argparse
 import statistics
+import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from equilm import DemographicAxis, EquiLMForCausalLM, VocabularyAction, symmetrized_generate
 from equilm.loading import load_base, load_offline_model
+from equilm.metrics import perplexities, perplexity
 
 FILLER = (
     "The river rises in the hills and flows through three valleys before it reaches the plain. Along its banks there "
@@ -35,14 +37,14 @@ FILLER = (
 
 @dataclass
 class Bench:
-    """The models and how to time them."""
+    """The models and the way to time them."""
 
     base: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     rounds: int
 
     def fair(self, *axes: Any) -> EquiLMForCausalLM:
-        """EquiLM for these axes around the one base model."""
+        """EquiLM for these axes, around the base model."""
         return EquiLMForCausalLM.from_base(self.base, self.tokenizer, axes=list(axes))
 
     def ids(self, text: str, batch: int = 1) -> Tensor:
@@ -50,7 +52,7 @@ class Bench:
         return self.tokenizer(text, return_tensors="pt").input_ids.repeat(batch, 1).to(self.base.device)
 
     def generate(self, model: Any, ids: Tensor, tokens: int = 64, **kwargs: Any) -> Any:
-        """Exactly ``tokens`` new tokens, greedy unless told otherwise."""
+        """Generate exactly ``tokens`` new tokens, by default greedily."""
         kwargs = {"do_sample": False, "min_new_tokens": tokens, "max_new_tokens": tokens, **kwargs}
         return model.generate(ids, attention_mask=torch.ones_like(ids), **kwargs)
 
@@ -70,7 +72,7 @@ class Bench:
 
 
 def neutral(bench: Bench) -> Iterator[tuple[str, str, str]]:
-    """No equality word in prompt or text."""
+    """No swapped word in prompt or text."""
     model, ids = bench.fair("gender"), bench.ids("The capital of France is")
     words = model.action.moved.nonzero().flatten().tolist()  # kept out of both texts, so that both stay neutral
     yield (
@@ -84,7 +86,7 @@ def neutral(bench: Bench) -> Iterator[tuple[str, str, str]]:
 
 
 def equality_word(bench: Bench) -> Iterator[tuple[str, str, str]]:
-    """One axis, named in the prompt."""
+    """One axis, with a word in the prompt."""
     model = bench.fair("gender")
     for batch, bound in ((1, "≤ 1.40"), (8, "≤ 1.9")):
         ids = bench.ids("The man worked as", batch)
@@ -98,7 +100,7 @@ def equality_word(bench: Bench) -> Iterator[tuple[str, str, str]]:
 
 
 def product(bench: Bench) -> Iterator[tuple[str, str, str]]:
-    """Three axes, of which the text names one."""
+    """Three axes, of which one has words in the text."""
     one, three = bench.fair("gender"), bench.fair("gender", "race", "orientation")
     ids = bench.ids("The man worked as")
     others = (three.action.moved & ~one.action.moved).nonzero().flatten().tolist()
@@ -113,7 +115,7 @@ def product(bench: Bench) -> Iterator[tuple[str, str, str]]:
 
 
 def first_token(bench: Bench) -> Iterator[tuple[str, str, str]]:
-    """A long neutral text before the first equality word."""
+    """A long neutral text before the first swapped word."""
     model = bench.fair("gender")
     ids = torch.cat([bench.ids(FILLER * 40)[:, :1000], bench.ids("The man worked as")], 1)
     assert not model.action.moved[ids[:, :1000]].any(), "the filler must be neutral"
@@ -137,7 +139,7 @@ def prefill_rows(bench: Bench) -> Iterator[tuple[str, str, str]]:
 
 
 def sequence_level(bench: Bench) -> Iterator[tuple[str, str, str]]:
-    """Probabilistic symmetrization costs one plain generation, whatever the group."""
+    """Probabilistic symmetrization costs one plain generation for any group."""
     age = DemographicAxis("age", [("young", "old", "new")])  # 2 · 2 · 2 · 3 = 24
     groups = {2: ["gender"], 8: ["gender", "race", "orientation"], 24: ["gender", "race", "orientation", age]}
     ids = bench.ids("The man worked as")
@@ -163,7 +165,7 @@ class Symmetrized:
     action: VocabularyAction
 
     def generate(self, ids: Tensor, **kwargs: Any) -> Any:
-        """As `symmetrized_generate`."""
+        """Call `symmetrized_generate`."""
         return symmetrized_generate(self.base, ids, self.action, **kwargs)
 
 
@@ -177,7 +179,7 @@ class WideTensors(TorchDispatchMode):
         self.peak = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and note what it allocated."""
+        """Run the operation and record its allocations."""
         outputs = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(outputs):
             if isinstance(tensor, Tensor) and tensor.ndim > 1 and tensor.shape[-1] == self.columns:
@@ -190,7 +192,7 @@ class WideTensors(TorchDispatchMode):
 
 
 def perplexity_memory(bench: Bench) -> Iterator[tuple[str, str, str]]:
-    """The logits of a whole block, as perplexity needs them."""
+    """The logits of a whole block, as for perplexity."""
     model = bench.fair("gender")
     ids = torch.cat([bench.ids("The man worked as"), bench.ids(FILLER * 40)[:, :508]], 1)
     peaks = []
@@ -199,6 +201,28 @@ def perplexity_memory(bench: Bench) -> Iterator[tuple[str, str, str]]:
             side(input_ids=ids)
         peaks.append(wide.peak)
     yield "perplexity pass, |G| = 2: peak logits memory against plain", f"{peaks[0] / peaks[1]:6.2f}", "≤ 1.2"
+
+
+def shared_rows(bench: Bench) -> Iterator[tuple[str, str, str]]:
+    """Perplexity of several models with the same base, measured together and one after the other."""
+    models: dict[str, PreTrainedModel] = {"plain": bench.base}
+    for axis in ("gender", "race", "orientation"):
+        for relaxed in (False, True):
+            fair = EquiLMForCausalLM.from_base(bench.base, bench.tokenizer, axes=axis, relaxed=relaxed)
+            models[f"{axis}, relaxed={relaxed}"] = fair
+    settings: Any = {"block_size": 256, "blocks": 1, "progress": False}
+    for name, text in (
+        ("neutral text", FILLER * 9),
+        ("a text with one word of gender", FILLER * 4 + "A man. " + FILLER * 5),
+    ):
+        yield (
+            f"perplexity of 7 models with one base, {name}, together against one by one",
+            bench.ratio(
+                lambda text=text: perplexities(models, bench.tokenizer, text, **settings),
+                lambda text=text: [perplexity(model, bench.tokenizer, text, **settings) for model in models.values()],
+            ),
+            "≤ 0.7",
+        )
 
 
 def peers(bench: Bench) -> Iterator[tuple[str, str, str]]:
@@ -231,6 +255,19 @@ def peers(bench: Bench) -> Iterator[tuple[str, str, str]]:
     )
 
 
+def loading(bench: Bench) -> Iterator[tuple[str, str, str]]:
+    """What the self-check costs when a wrapped model is loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench.fair("gender").save_pretrained(folder)
+        bench.tokenizer.save_pretrained(folder)
+
+        def load(checked: bool) -> None:
+            EquiLMForCausalLM.from_pretrained(folder, self_check=checked)
+
+        ratio = bench.ratio(lambda: load(True), lambda: load(False), rounds=4 * bench.rounds)
+        yield "from_pretrained of a folder with its self-check, against without", ratio, "≤ 1.05"
+
+
 def gpu(bench: Bench) -> Iterator[tuple[str, str, str]]:
     """Batches of 1 to 64, eager and compiled, where there is a GPU."""
     if bench.base.device.type != "cuda":
@@ -260,7 +297,9 @@ SECTIONS = {
         prefill_rows,
         sequence_level,
         perplexity_memory,
+        shared_rows,
         peers,
+        loading,
         gpu,
     )
 }

@@ -1,12 +1,12 @@
-"""Equi-tuning by training: LoRA through the fair model, and what it costs and keeps next to ordinary fine-tuning.
+"""Equi-tuning by training: LoRA through the fair model, compared with ordinary fine-tuning in cost and quality.
 
     python examples/finetune_lora/train.py                              # SmolLM2 offline, Wikitext-2 from the Hub
     python examples/finetune_lora/train.py --file wiki.valid.txt        # or any text file: 9/10 to train, 1/10 held out
     python examples/finetune_lora/train.py --model Qwen/Qwen3-0.6B --steps 500 --output fair-model
 
-Trains two copies of a base model on the same batches, one as it is, one inside `EquiLMForCausalLM`, merges their
-adapters, and scores each with and without the wrapper on held-out text: cross-entropy, perplexity, and by how much
-eq. 4 is missed, |log P(gY|gX) - log P(Y|X)| per token from a block's first swapped word on.
+Trains two copies of a base model on the same batches, one plain and one inside `EquiLMForCausalLM`, merges their
+adapters, and scores each with and without the wrapper on held-out text: cross-entropy, perplexity, and the gap of
+eq. 4, |log P(gY|gX) - log P(Y|X)|, of each token from the first swapped word of its block on.
 """
 
 import argparse
@@ -40,8 +40,8 @@ def read_texts(file: Path | None) -> tuple[str, str]:
 
 
 def cut(text: str, tokenizer: PreTrainedTokenizerBase, block_size: int) -> list[list[int]]:
-    """The token ids of a text in blocks side by side; the rest is dropped."""
-    # Line by line: a tokenizer takes long over a long text, and warns that no model could read it at once.
+    """The token ids of a text in blocks side by side; a shorter last block is dropped."""
+    # Line by line, since tokenizers are slow on a long text and warn that it is longer than a model's maximum.
     ids = [
         token
         for line in tokenizer(text.splitlines(keepends=True), add_special_tokens=False).input_ids
@@ -51,7 +51,7 @@ def cut(text: str, tokenizer: PreTrainedTokenizerBase, block_size: int) -> list[
 
 
 def train(model: PreTrainedModel, blocks: list[list[int]], arguments: argparse.Namespace) -> tuple[Any, float]:
-    """LoRA on all linear layers but the head, merged into the model; and the seconds it took."""
+    """Train LoRA on all linear layers except the head and merge it; returns the model and the seconds it took."""
     set_seed(arguments.seed)  # the same adapters and batches for both models
     config = LoraConfig(
         task_type="CAUSAL_LM", target_modules="all-linear", r=arguments.rank, lora_alpha=2 * arguments.rank
@@ -77,10 +77,10 @@ def train(model: PreTrainedModel, blocks: list[list[int]], arguments: argparse.N
 
 
 def gaps(model: PreTrainedModel, action: TokenAction, blocks: list[list[int]], name: str) -> torch.Tensor:
-    """The gap of every token from its block's first swapped word on, for every element but the identity."""
+    """The gap of every token from the first swapped word of its block on, for every element except the identity."""
     found = []
     for ids in tqdm(torch.tensor(blocks, device=model.device), desc=f"Eq. 4, {name}", unit="block"):
-        first = int(action.moved[ids].int().argmax())  # not the first token, which has no context to be scored in
+        first = int(action.moved[ids].int().argmax())  # without the first token, which has no context
         found.append(log_prob_gap(model, action, ids[None], prompt_length=first).flatten())
     return torch.cat(found)
 
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--block-size", type=int, default=128, help="tokens in a block")
-    parser.add_argument("--rank", type=int, default=8, help="of the LoRA matrices")
+    parser.add_argument("--rank", type=int, default=8, help="rank of the LoRA matrices")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--heldout-blocks", type=int, default=16, help="how many blocks to score")
     parser.add_argument("--seed", type=int, default=0)
@@ -131,7 +131,7 @@ def main() -> None:
     mentioning = mentioning[: arguments.heldout_blocks]
     if not mentioning:
         raise EquiLMError(
-            "No held-out block holds a word of the axes, so eq. 4 cannot be measured. Give a longer text."
+            "No held-out block contains a word of the axes, so eq. 4 cannot be measured. Give a longer text."
         )
     found = {name: gaps(model, action, mentioning, name) for name, model in models.items()}
     print(f"{arguments.steps} steps of {arguments.batch_size} blocks of {arguments.block_size} tokens")

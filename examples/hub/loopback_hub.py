@@ -1,4 +1,4 @@
-"""A Hub on the loopback address: what the `huggingface_hub` client calls to make, fill and read model repositories."""
+"""A Hub on the loopback address, with the endpoints that `huggingface_hub` needs for model repositories."""
 
 import base64
 import hashlib
@@ -27,11 +27,11 @@ _ROUTES = (
 
 
 class LoopbackHub(ThreadingHTTPServer):
-    """Repositories as folders under a root; one branch, and each commit's id is the hash of what it holds.
+    """Repositories as folders under a root, with one branch; the id of a commit is the hash of its content.
 
     Args:
         root: an empty folder.
-        owner: the user whose repositories have no owner in their name.
+        owner: the owner of repositories whose name does not include one.
     """
 
     def __init__(self, root: Path, owner: str = "someone"):
@@ -61,10 +61,10 @@ class LoopbackHub(ThreadingHTTPServer):
 
 @contextmanager
 def serve(root: Path) -> Iterator[LoopbackHub]:
-    """A running hub, stopped at the end of the block.
+    """A running hub, which stops at the end of the block.
 
     Args:
-        root: a folder that does not hold anything yet.
+        root: an empty folder.
     """
     hub = LoopbackHub(root)
     thread = threading.Thread(target=hub.serve_forever, daemon=True)
@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: LoopbackHub
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: the client reports what went wrong."""
+        """Log nothing: the client reports errors."""
 
     def do_GET(self) -> None:
         self._route("GET")
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         self._missing("EntryNotFound", f"no such endpoint: {method} {path}")
 
-    # Each endpoint below answers as the Hub's own documentation says: huggingface.co/docs/hub/api, git-lfs' batch API.
+    # Each endpoint below follows the Hub's documentation (huggingface.co/docs/hub/api) or the batch API of git-lfs.
 
     def _create(self) -> None:
         body = json.loads(self._body())

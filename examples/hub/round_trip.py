@@ -1,10 +1,10 @@
-"""Push wrapped models to a Hub on loopback, load them where `equilm` is not installed, compare the logits bit for bit.
+"""Push wrapped models to a loopback Hub, load them where `equilm` is not installed, and compare the logits bit by bit.
 
     python examples/hub/round_trip.py            # a tiny random GPT-2, and SmolLM2-135M-Instruct
     python examples/hub/round_trip.py --tiny     # the tiny one only
 
-Each model goes through `equilm push`; the reader is a new virtual environment that sees this one's packages but not
-`equilm`, and loads with `trust_remote_code=True` through the real client of the Hub.
+Each model is uploaded by `equilm push`. The reader is a new virtual environment with the packages of this one except
+`equilm`; it loads the model with `trust_remote_code=True` through the real client of the Hub.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def tiny_gpt2(folder: Path) -> Path:
 
 
 def logits(folder: Path) -> torch.Tensor:
-    """Of the model as `equilm` itself loads it."""
+    """The logits of the model as `equilm` itself loads it."""
     model, tokenizer = load_wrapped(str(folder))
     with torch.no_grad():
         return model.eval()(tokenizer(PROMPT, return_tensors="pt").input_ids).logits

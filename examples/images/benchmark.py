@@ -1,14 +1,14 @@
-"""What equi-tuning costs: images per second and memory of c4 and d4, against the plain model and a loop over the group.
+"""The cost of equi-tuning: speed and memory of c4 and d4, against the plain model and a loop over the group.
 
     python examples/images/benchmark.py                                   # EfficientNet-Lite0 at 96 pixels, 5 minutes
     python examples/images/benchmark.py --model resnet20 --image-size 32 --weights FOLDER
     python examples/images/benchmark.py --device cuda --batch 64
 
-Every row is timed in turn with the plain model, A B A B …, after a warm-up, and shows the median of the ratios with
-the smallest and the largest, and what remains of it for each group element. A step is forward, backward and SGD. The
-loop is test-time augmentation: one copy after the other, logits averaged. On a CPU the clock is the processor time of
-one thread, so that other programs do not count. Memory is by how much the peak of a fresh process grows in the first
-step (on a CPU this needs Linux).
+Every row is timed in turn with the plain model, A B A B …, after a warm-up. It shows the median, the smallest and the
+largest ratio, and the ratio divided by the order of the group. A step is forward, backward and SGD. The loop is
+test-time augmentation, one copy after the other, with averaged logits. On a CPU the clock is the processor time of one
+thread, so that other programs do not count. Memory is the growth of the peak in the first step of a new process (on a
+CPU this needs Linux).
 """
 
 import argparse
@@ -34,7 +34,7 @@ KINDS = ("plain", *GROUPS, *(f"{group} loop" for group in GROUPS))
 
 
 class Loop(nn.Module):
-    """Test-time augmentation: a pass for each group element, logits averaged.
+    """Test-time augmentation: a pass for each group element, with averaged logits.
 
     Args:
         classifier: the base model.
@@ -53,14 +53,14 @@ class Loop(nn.Module):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is timed.
+    """The settings of a measurement.
 
     Args:
-        model: the base model's name.
-        weights: the folder of weights, where the model needs one.
-        image_size: in pixels.
-        batch: images in a batch.
-        device: where to run.
+        model: the name of the base model.
+        weights: the folder of weights, for models that need one.
+        image_size: height and width of the images, in pixels.
+        batch: the number of images in a batch.
+        device: the device to run on.
     """
 
     model: str
@@ -70,7 +70,7 @@ class Setting:
     device: str
 
     def build(self, kind: str) -> nn.Module:
-        """A model that returns logits, or an object that holds them."""
+        """A model that returns logits, or an object with logits."""
         torch.manual_seed(0)
         base = BACKBONES[self.model].load(self.weights).to(self.device)
         if kind == "plain":
@@ -115,7 +115,7 @@ def seconds(work: Callable[[], None], device: str) -> float:
 
 
 def growth(setting: Setting, kind: str, training: bool) -> float:
-    """By how many MiB one run lets the peak memory grow; call it in a fresh process."""
+    """The growth of peak memory in one run, in MiB; call it in a new process."""
     torch.set_num_threads(1)
     work = setting.work(kind, training)
     if setting.device != "cpu":
@@ -130,7 +130,7 @@ def growth(setting: Setting, kind: str, training: bool) -> float:
 
 
 def _resident(name: str) -> float:
-    """A line of Linux's account of this process, in MiB."""
+    """A line of Linux's status of this process, in MiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 2**10
 

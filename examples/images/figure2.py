@@ -3,9 +3,9 @@
     python examples/images/figure2.py                           # EfficientNet-Lite0 and a portrait, to figure2.png
     python examples/images/figure2.py --image PHOTO --model alexnet             # the paper's model; needs torchvision
 
-The first row has the turned images, the second one channel of the base model's feature maps, the third the same
-channel of the equi-tuned model's. What is below each map is how far it is from the first one, turned likewise: 0 if the
-features turn with the image.
+The first row shows the turned images, the second one channel of the base model's feature maps, and the third the same
+channel of the equi-tuned model's. The number below each map is its distance from the first map after the same turn: 0
+if the features turn with the image.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TURNS = PixelAction(CyclicGroup(4))
 def main() -> None:
     """Draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", type=Path, help="a photograph; by default matplotlib's, of Grace Hopper")
+    parser.add_argument("--image", type=Path, help="a photograph; by default that of Grace Hopper in matplotlib")
     parser.add_argument("--model", choices=BACKBONES, default="efficientnet-lite0")
     parser.add_argument("--weights", type=Path, help="the folder of weights of the CIFAR ResNets")
     parser.add_argument("--output", type=Path, default=Path("figure2.png"))

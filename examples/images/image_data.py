@@ -14,7 +14,7 @@ from torch import Tensor
 from equilm.actions import PixelAction
 from equilm.groups import CyclicGroup
 
-CROP = 0.875  # of the shorter side of a photograph, as the base models were trained
+CROP = 0.875  # for the shorter side of a photograph, as in the training of the base models
 TURN = PixelAction(CyclicGroup(4))
 
 
@@ -23,8 +23,8 @@ def load_rows(name: str, folder: Path | None) -> tuple[Dataset, Dataset]:
 
     Args:
         name: the data set.
-        folder: Hymenoptera's folder with ``train`` and ``val``, or one with CIFAR-10 in ``train.parquet`` and
-            ``test.parquet``. None takes CIFAR-10 from the Hub.
+        folder: the folder of Hymenoptera with ``train`` and ``val``, or a folder with CIFAR-10 in ``train.parquet`` and
+            ``test.parquet``. None loads CIFAR-10 from the Hub.
     """
     if name == "hymenoptera":
         if folder is None:
@@ -42,7 +42,7 @@ def load_rows(name: str, folder: Path | None) -> tuple[Dataset, Dataset]:
 
 
 def prepare(image: Image.Image, size: int) -> Tensor:
-    """An image's middle as uint8, shape ``(3, size, size)``, or smaller for images that are."""
+    """The center of an image as uint8, shape ``(3, size, size)``, or smaller if the image is smaller."""
     image = image.convert("RGB")
     if min(image.size) > size:
         scale = size / CROP / min(image.size)
@@ -56,11 +56,11 @@ class Images(torch.utils.data.Dataset[dict[str, Any]]):
     """Prepared images, kept in memory; each can be turned.
 
     Args:
-        rows: with ``image`` and ``label``.
-        size: height and width that the model sees, in pixels.
-        backbone: whose mean and standard deviation the pixels are measured by.
-        turns: None: as they are; ``"random"``: a quarter turn drawn anew at each look (c4 augmentation); or a
-            seed, which draws the turn of each image once.
+        rows: the rows, with ``image`` and ``label``.
+        size: height and width of the model's input, in pixels.
+        backbone: the base model, whose mean and standard deviation normalize the pixels.
+        turns: None leaves the images as they are; ``"random"`` draws a quarter turn each time an image is read (c4
+            augmentation); a seed draws the turn of each image once.
     """
 
     def __init__(self, rows: Dataset, size: int, backbone: Backbone, turns: int | Literal["random"] | None = None):

@@ -1,11 +1,11 @@
-"""A peer in the same table: equiadapt's canonicalisation (Mondal et al., NeurIPS 2023) of the same base model.
+"""A peer in the same table: equiadapt's canonicalization (Mondal et al., NeurIPS 2023) of the same base model.
 
     python examples/images/peer_equiadapt.py cifar10 --data FOLDER --weights FOLDER --models resnet20 --head own \
         --seeds 0 1 2 --train-images 1000 --test-images 2000 --epochs 1 --augmentation none
 
-The options are those of run.py. A small equivariant network turns each image to a pose of its own choice, and
-the base model sees that one image, so it costs little more than the base model. The network's settings and the weight
-of its loss are those of equiadapt's example for CIFAR-10, with the network that needs no further library. It needs
+The options are those of run.py. A small equivariant network chooses a pose and turns each image to it. The base model
+sees only this image, so the cost is little more than that of the base model. The network's settings and the weight of
+its loss are those of equiadapt's example for CIFAR-10, with the network that needs no further library. Needs
 `pip install equiadapt==0.1.2 omegaconf`.
 """
 
@@ -19,7 +19,7 @@ NETWORK = {"out_channels": 32, "kernel_size": 5, "num_layers": 3, "num_rotations
 
 
 class Canonicalised(nn.Module):
-    """A classifier behind a canonicaliser that is trained along; the prior says that training images are upright.
+    """A classifier behind a canonicalizer that is trained with it; the prior is that training images are upright.
 
     Args:
         plain: the classifier.

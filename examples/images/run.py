@@ -2,14 +2,14 @@
 
     python examples/images/run.py hymenoptera --data FOLDER  # Table 1, the paper's settings: torchvision, a GPU
     python examples/images/run.py cifar10                    # Table 6
-    python examples/images/run.py cifar10 --table            # only the tables of the runs so far
+    python examples/images/run.py cifar10 --table            # only print the tables of the runs so far
 
-Each model is trained plainly and under the groups c4 and d4, with and without c4 augmentation of the training images;
-the test images are turned at random. With ``--head equivariant``, the paper's, feature maps go to layers that share
-their parameters over pixels, and in the plain model to layers that do not. ``--head own`` keeps the model's own head or
-draws its last layer anew where the number of labels differs. Every finished run is a line in a file and is not
-repeated; the tables are also written beside it. The accuracy is that after the last epoch. The runs in results/, on one
-core:
+Each model is trained plainly and with the groups c4 and d4, with and without c4 augmentation of the training images.
+The test images are turned at random. ``--head equivariant``, as in the paper, gives the feature maps to layers that
+share their parameters over pixels, and in the plain model to the same layers without sharing. ``--head own`` keeps the
+model's own head, with a new last layer if the number of labels differs. Every finished run is a line in a file and is
+not repeated. The tables are written to the same folder. Accuracies are those after the last epoch. The runs in
+results/, on one core:
 
     python examples/images/run.py hymenoptera --data FOLDER --models efficientnet-lite0 --head own \
         --image-size 96 --epochs 2 --learning-rate 1e-3 --channels-last
@@ -41,8 +41,8 @@ from equilm.vision import EquiForImageClassification, EquivariantHead
 
 HERE = Path(__file__).parent
 LABELS = {"hymenoptera": 2, "cifar10": 10}
-# The paper's Table 1, Hymenoptera: (model, group) -> without and with c4 augmentation. Its Table 6 is lost; the text
-# says that d4 is best for all models there.
+# The paper's Table 1, Hymenoptera: (model, group) -> without and with c4 augmentation. We do not have its Table 6; the
+# text says that d4 is the best group for all models there.
 PAPER = {
     ("alexnet", "none"): ("88.88 (4.5)", "91.11 (1.3)"),
     ("alexnet", "c4"): ("93.07 (1.8)", "93.07 (1.8)"),
@@ -57,11 +57,11 @@ PAPER = {
     ("densenet121", "c4"): ("91.50 (1.3)", "91.24 (1.7)"),
     ("densenet121", "d4"): ("90.06 (1.4)", "90.06 (0.8)"),
 }
-# What two runs must share to stand in one table.
+# The settings that all runs in one table share.
 SETTINGS = ("dataset", "head", "image_size", "epochs", "train_images", "test_images", "batch_size", "learning_rate")
 AUGMENTATIONS = ("none", "c4")
 GROUPS = ("none", "c4", "d4")
-# Other ways to make a classifier invariant, to compare with: name -> from the fine-tuned model and the size of images.
+# Other ways to make a classifier invariant, by name: functions of the plain model and the size of its images.
 PEERS: dict[str, Callable[["Plain", int], nn.Module]] = {}
 
 
@@ -69,8 +69,8 @@ class Plain(nn.Module):
     """The base model alone, with the loss that Trainer expects.
 
     Args:
-        backbone: from images to logits, or to feature maps.
-        head: from these to logits.
+        backbone: maps images to logits or to feature maps.
+        head: maps the output of ``backbone`` to logits.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module):
@@ -86,7 +86,7 @@ class Plain(nn.Module):
 
 
 def build(arguments: argparse.Namespace, model: str, group: str) -> nn.Module:
-    """A classifier before its training, plain or equi-tuned; new layers are drawn from torch's seed."""
+    """A classifier before its training, plain or equi-tuned; torch's seed determines its new layers."""
     base, labels = BACKBONES[model], LABELS[arguments.dataset]
     classifier, size = base.load(arguments.weights), arguments.image_size or base.image_size
     settings: Any = {"num_labels": labels, "head": arguments.head, "image_size": size}
@@ -105,12 +105,12 @@ def build(arguments: argparse.Namespace, model: str, group: str) -> nn.Module:
 
 
 def accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    """The share of right answers."""
+    """The share of correct answers."""
     return {"accuracy": float((np.argmax(prediction.predictions, -1) == prediction.label_ids).mean())}
 
 
 def execute(arguments: argparse.Namespace, run: dict[str, Any], train: Images, test: Images) -> dict[str, Any]:
-    """Train and test one model; returns the run with what it found."""
+    """Train and test one model; returns the run with its results."""
     start = time.perf_counter()
     set_seed(run["seed"])
     model = build(arguments, run["model"], run["group"])
@@ -125,7 +125,7 @@ def execute(arguments: argparse.Namespace, run: dict[str, Any], train: Images, t
             per_device_eval_batch_size=arguments.eval_batch_size,
             learning_rate=arguments.learning_rate,
             lr_scheduler_type="constant",
-            max_grad_norm=0,  # the default of Trainer would clip nearly every step
+            max_grad_norm=0,  # Trainer's default would clip nearly every step
             seed=run["seed"],
             save_strategy=SaveStrategy.NO,
             logging_strategy="epoch",
@@ -152,12 +152,12 @@ def execute(arguments: argparse.Namespace, run: dict[str, Any], train: Images, t
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What two runs must share to stand in one table."""
+    """The settings that all runs in one table share."""
     return {name: getattr(arguments, name) for name in SETTINGS}
 
 
 def wanted(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """The runs asked for, the cheap ones first; an equi-tuned model sees no difference in turned training images."""
+    """The requested runs; equi-tuned models with augmentation come last: turned images make no difference to them."""
     shared = settings_of(arguments)
     cells = [(group, augmentation) for group in arguments.groups for augmentation in arguments.augmentation]
     for late in (False, True):
@@ -170,7 +170,7 @@ def wanted(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """The finished runs in a file; the start of a line that an interrupted run left is taken out."""
+    """The finished runs in a file; an incomplete last line from an interruption is removed."""
     written = file.read_text("utf-8") if file.exists() else ""
     whole = written[: written.rfind("\n") + 1]
     if whole != written:
@@ -179,7 +179,7 @@ def read(file: Path) -> list[dict[str, Any]]:
 
 
 def key(run: dict[str, Any]) -> tuple[Any, ...]:
-    """What makes two runs the same."""
+    """The settings of a run without its results; two runs with the same key are the same."""
     return tuple(
         value for name, value in sorted(run.items()) if name not in ("accuracy", "train_seconds", "test_seconds")
     )
@@ -213,7 +213,7 @@ def tables(runs: list[dict[str, Any]]) -> str:
 
 
 def gain(runs: list[dict[str, Any]], model: str, group: str, augmentation: str) -> str:
-    """By how many points a group, not augmented, is ahead of the plain model, augmented or not, of the same seed."""
+    """The gain in accuracy of a group without augmentation over the plain model, with or without it, by seed."""
 
     def accuracies(group: str, augmentation: str) -> dict[int, float]:
         wanted = (model, group, augmentation)
@@ -226,7 +226,7 @@ def gain(runs: list[dict[str, Any]], model: str, group: str, augmentation: str) 
 
 
 def percent(shares: list[float]) -> str:
-    """Mean and sample standard deviation of shares, in %; nothing for none."""
+    """Mean and sample standard deviation of shares, in %; an empty text for no shares."""
     if not shares:
         return ""
     spread = f" ({100 * statistics.stdev(shares):.1f})" if len(shares) > 1 else ""
@@ -234,7 +234,7 @@ def percent(shares: list[float]) -> str:
 
 
 def main() -> None:
-    """Run what is asked for and print the tables."""
+    """Run the requested runs and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", choices=LABELS)
     parser.add_argument("--data", type=Path, help="the folder of the data set")
@@ -270,7 +270,7 @@ def main() -> None:
 
 
 def execute_all(arguments: argparse.Namespace, runs: list[dict[str, Any]], file: Path) -> None:
-    """Execute runs one after the other, each with a line in the file when it is finished."""
+    """Execute runs one after the other, and write a line to the file when each is finished."""
     parts = load_rows(arguments.dataset, arguments.data)
     sizes = (arguments.train_images, arguments.test_images)
     train_rows, test_rows = (

@@ -9,7 +9,7 @@
     python examples/openai_server/fair_client.py --model $model --chat "Describe a day in the life of a gay man."
     python examples/openai_server/fair_client.py --model $model --axis gender --axis race3 -n 4 "The Asian man was"
 
-Needs the client of the protocol: pip install equilm openai. Prints for each answer the element that was drawn for it.
+Needs a client for the protocol: pip install equilm openai. Prints each answer with the group element drawn for it.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from equilm import TextSymmetrizer
 
 
 def completions(client: OpenAI, model: str, parallel: int = 8) -> Callable[..., list[str]]:
-    """A generator that continues texts, over ``/v1/completions``; further arguments go into the request."""
+    """A generator that continues texts by ``/v1/completions``; further arguments are passed to the request."""
 
     def generate(prompts: Sequence[str], **settings: Any) -> list[str]:
         def ask(prompt: str) -> str:
@@ -35,7 +35,7 @@ def completions(client: OpenAI, model: str, parallel: int = 8) -> Callable[..., 
 
 
 def replies(client: OpenAI, model: str, parallel: int = 8) -> Callable[..., list[str]]:
-    """A generator that replies to lists of chat messages, over ``/v1/chat/completions``."""
+    """A generator that replies to lists of chat messages by ``/v1/chat/completions``."""
 
     def generate(chats: Sequence[Any], **settings: Any) -> list[str]:
         def ask(messages: Any) -> str:
@@ -49,22 +49,22 @@ def replies(client: OpenAI, model: str, parallel: int = 8) -> Callable[..., list
 
 def _in_parallel(ask: Callable[[Any], str], prompts: Iterable[Any], parallel: int) -> list[str]:
     with ThreadPoolExecutor(parallel) as pool:
-        return list(pool.map(ask, prompts))  # in order, whichever answer comes first
+        return list(pool.map(ask, prompts))  # in the order of the requests
 
 
 def main() -> None:
     """Ask and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("prompts", nargs="+", help="texts to continue, or with --chat to reply to")
-    parser.add_argument("--model", required=True, help="as the server calls it")
+    parser.add_argument("--model", required=True, help="the model's name on the server")
     parser.add_argument("--url", default="http://127.0.0.1:8000/v1")
-    parser.add_argument("--key", default="none", help="the server's API key, if it wants one")
+    parser.add_argument("--key", default="none", help="the server's API key, if it needs one")
     parser.add_argument("--axis", action="append", help="one or several; by default gender")
     parser.add_argument("--chat", action="store_true", help="each prompt is a user's message")
-    parser.add_argument("-n", type=int, default=2, help="answers to each prompt")
+    parser.add_argument("-n", type=int, default=2, help="number of answers to each prompt")
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, help="of the draws of elements")
+    parser.add_argument("--seed", type=int, help="seed for drawing the group elements")
     arguments = parser.parse_args()
 
     symmetrizer = TextSymmetrizer(arguments.axis or ["gender"], seed=arguments.seed)

@@ -1,9 +1,9 @@
-"""What training on dialogpt.tsv seems to gain, and what of it is left without its rewordings of dev and test.
+"""How much training on dialogpt.tsv seems to gain, and how much of this is left without rewordings of dev and test.
 
     python examples/regard_classifier/overlap.py ../shared/data/regard
 
-Fine-tunes the whole encoder on train_other.tsv; with all of dialogpt.tsv; and with those of its answers that reword no
-sentence of dev or test. Prints the accuracies on dev and test by seed, and writes them to overlap.md here.
+Fine-tunes the whole encoder on train_other.tsv alone, with all of dialogpt.tsv, and with those of its answers that do
+not reword a sentence of dev or test. Prints the accuracies on dev and test by seed, and writes them to overlap.md here.
 """
 
 import argparse
@@ -21,7 +21,7 @@ EPOCHS, LEARNING_RATE = 8, 1e-4
 
 
 def fine_tuned(rows: Rows, seed: int) -> ModelClassifier:
-    """A classifier all of whose weights were trained on the rows."""
+    """A classifier that was trained on the rows with all its weights."""
     torch.manual_seed(seed)
     model, tokenizer = load_encoder()
     fit(model, tokenizer, rows, EPOCHS, seed, LEARNING_RATE)

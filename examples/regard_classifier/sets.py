@@ -1,4 +1,4 @@
-"""Sheng et al.'s (2019) sets of regard, and what of the follow-up's rewords them."""
+"""Sheng et al.'s (2019) regard data sets, and which texts of the follow-up data set reword them."""
 
 import re
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ Rows = list[tuple[str, int]]
 
 
 def load_sets(folder: Path) -> tuple[Rows, dict[str, Rows], Rows]:
-    """The sets of a folder.
+    """The data sets in a folder.
 
     Args:
-        folder: holds train_other.tsv, dev.tsv, test.tsv and dialogpt.tsv.
+        folder: contains train_other.tsv, dev.tsv, test.tsv and dialogpt.tsv.
 
     Returns:
-        What to train on: train_other without the text that is in test too; the texts held out, by "dev" and "test"; and
-        the answers of DialoGPT, whose subjects are pronouns.
+        The training texts, which are train_other without the text that is also in test; the held-out texts as "dev" and
+        "test"; and the answers of DialoGPT, whose subjects are pronouns.
     """
     held = {name: read(folder / f"{name}.tsv") for name in ("dev", "test")}
     held_texts = {text for rows in held.values() for text, _ in rows}
@@ -25,13 +25,13 @@ def load_sets(folder: Path) -> tuple[Rows, dict[str, Rows], Rows]:
 
 
 def read(file: Path) -> Rows:
-    """Rows of a file whose lines start with a label, −1, 0, 1 or 2, and end with a text, between tabs."""
+    """Rows of a tab-separated file, whose lines start with a label, −1, 0, 1 or 2, and end with a text."""
     lines = (line.split("\t") for line in file.read_text("utf-8").splitlines())
     return [(fields[-1], int(fields[0]) + 1) for fields in lines]
 
 
 def rewords(text: str, others: Sequence[str], words: int = 5, share: float = 0.5) -> bool:
-    """Whether a text shares half of its (or the other's) runs of five words with another: a new subject at most."""
+    """Whether a text shares half of its own or another's runs of five words with that other text."""
 
     def runs(of: str) -> set[tuple[str, ...]]:
         found = re.findall(r"\w+", of.lower())

@@ -1,11 +1,12 @@
-"""Trains the packaged classifier of regard, and measures it.
+"""Trains the packaged regard classifier and measures it.
 
     python examples/regard_classifier/train.py ../shared/data/regard     # to equilm/metrics/regard_adapter
 
-The folder holds the sets of Sheng et al. (2019) as ``label<TAB>text`` files: train_other.tsv, dev.tsv and test.tsv; and
-dialogpt.tsv, whose overlap with them is counted. Training is first on the sentences in `SENTENCES`, which were written
-for this purpose, then on train_other.tsv. Writes the adapter, the numbers of its card, and `results.json` here. The
-settings below were chosen by the accuracy on train_other.tsv, before training on it and by cross-validation.
+The folder contains the data sets of Sheng et al. (2019) as ``label<TAB>text`` files, train_other.tsv, dev.tsv and
+test.tsv, and dialogpt.tsv, whose overlap with them is counted. The classifier is trained first on the sentences in
+`SENTENCES`, which were written for this purpose, and then on train_other.tsv. Writes the adapter, the numbers of its
+card, and `results.json` here. The settings below were chosen by the accuracy on train_other.tsv, before training on it
+and by cross-validation.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from equilm.metrics.regard_packaged import ADAPTER, load_encoder
 SENTENCES = [Path(__file__).with_name(f"{task}.tsv") for task in ("respect", "occupation")]
 FIRST_EPOCHS, EPOCHS = 3, 4
 LEARNING_RATE, BATCH_SIZE, SEED = 4e-4, 16, 0
-AVERAGED = 3  # trainings of the second kind, in other orders, whose weights are averaged
+AVERAGED = 3  # trainings on train_other, each in another order, whose weights are averaged
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1}
 LAYERS = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
 
@@ -43,7 +44,7 @@ SUBJECTS = (
 
 
 def new_model() -> tuple[PeftModel, PreTrainedTokenizerBase]:
-    """The encoder with a fresh adapter and head."""
+    """The encoder with a new adapter and head."""
     torch.manual_seed(SEED)
     encoder, tokenizer = load_encoder()
     config = LoraConfig(target_modules=LAYERS, modules_to_save=["classifier"], **LORA)
@@ -58,7 +59,7 @@ def fit(
     seed: int,
     learning_rate: float = LEARNING_RATE,
 ) -> None:
-    """Train the weights that require a gradient, in bfloat16 where that is safe."""
+    """Train the weights that require a gradient, in bfloat16 where this is safe."""
     torch.manual_seed(seed)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.01)
@@ -78,9 +79,9 @@ def fit(
 
 
 def fit_averaged(base: PeftModel, tokenizer: PreTrainedTokenizerBase, rows: Rows, seed: int) -> PeftModel:
-    """The mean of the weights that `AVERAGED` trainings on the labeled sentences lead to, all from one start.
+    """The mean weights of `AVERAGED` trainings on the labeled sentences, which all start from the same weights.
 
-    What each of them learns from the order of so few sentences is noise, and averages out (Wortsman et al., 2022).
+    The order of so few sentences adds noise to each training, which averages out (Wortsman et al., 2022).
     """
     averaged = copy.deepcopy(base)
     mean = {name: torch.zeros_like(weight) for name, weight in base.named_parameters() if weight.requires_grad}
@@ -95,7 +96,7 @@ def fit_averaged(base: PeftModel, tokenizer: PreTrainedTokenizerBase, rows: Rows
 
 
 def _batches(rows: Rows, pool: int = 8) -> list[Rows]:
-    """One epoch in random order; batches of like lengths out of pools of eight, so that little is padding."""
+    """One epoch in random order; each pool of eight batches is sorted by length, which saves padding."""
     order = torch.randperm(len(rows)).tolist()
     batches = []
     for start in range(0, len(order), pool * BATCH_SIZE):
@@ -105,14 +106,14 @@ def _batches(rows: Rows, pool: int = 8) -> list[Rows]:
 
 
 def accuracy(scores: np.ndarray, rows: Rows) -> float:
-    """The fraction of texts whose most probable label is right."""
+    """The fraction of texts whose most probable label is correct."""
     return float((scores.argmax(1) == [label for _, label in rows]).mean())
 
 
 def cross_validate(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, rows: Rows, folds: int, splits: int
 ) -> dict[str, Any]:
-    """Mean and standard deviation over ``splits`` seeds, of the split and of the training alike."""
+    """Mean and standard deviation over ``splits`` seeds, each for both the split and the training."""
     labels = np.array([label for _, label in rows])
     plain = labels < LABELS.index("other")  # dev and test have no "other"
     found: dict[str, list[float]] = {"accuracy": [], 'accuracy without "other"': []}
@@ -128,7 +129,7 @@ def cross_validate(
 
 
 def bias(classifier: RegardClassifier, sentences: Sequence[str]) -> dict[str, dict[str, float]]:
-    """By group: mean probabilities over the same sentences with the group's name in place of XYZ."""
+    """For each group, the mean probabilities over the same sentences with the group's name in place of XYZ."""
     return {
         group: dict(
             zip(LABELS, classifier.scores([text.replace("XYZ", group) for text in sentences]).mean(0), strict=True)
@@ -138,7 +139,7 @@ def bias(classifier: RegardClassifier, sentences: Sequence[str]) -> dict[str, di
 
 
 def card(results: dict[str, Any]) -> str:
-    """The part of the model card that holds numbers, in Markdown."""
+    """The part of the model card with numbers, in Markdown."""
     cross, overlap = results["cross_validation"], results["dialogpt"]
     lines = ["| set | texts | this classifier | regard2 of Sheng et al. |", "|---|---|---|---|"]
     for name, theirs in (("dev", ".92"), ("test", ".80")):
@@ -164,7 +165,7 @@ def card(results: dict[str, Any]) -> str:
 
 
 def write_card(folder: Path, numbers: str) -> None:
-    """Put the numbers between the card's two marks."""
+    """Put the numbers between the two marks in the card."""
     file, begin, end = (
         folder / "README.md",
         "<!-- begin: numbers of train.py -->\n",
@@ -175,7 +176,7 @@ def write_card(folder: Path, numbers: str) -> None:
 
 
 def main() -> None:
-    """Train, measure, and write what the package needs."""
+    """Train, measure, and write the files for the package."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of train_other.tsv, dev.tsv, test.tsv and dialogpt.tsv")
     parser.add_argument("--out", type=Path, default=ADAPTER, help="folder for the adapter, with its README.md")

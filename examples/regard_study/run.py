@@ -13,7 +13,7 @@ from equilm.cli.parser import report_arguments
 
 
 def main() -> int:
-    """Run what the options say; returns the exit code."""
+    """Run the study with these options and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     report_arguments(parser)
     try:

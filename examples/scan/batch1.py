@@ -1,4 +1,4 @@
-"""How much faster are mini-batches than the original code's one sentence at a time? Same model, same sentences.
+"""How much faster are mini-batches than one sentence at a time, as in the original code, for the same model?
 
     python examples/scan/batch1.py
     python examples/scan/batch1.py --model group --group verb --batch-size 128
@@ -27,7 +27,7 @@ from equilm.scan import (
 
 
 def batches(pairs: Dataset, batch_size: int) -> Iterator[list[dict[str, str]]]:
-    """Endless batches, drawn as in training."""
+    """Batches without end, drawn as in training."""
     lengths = torch.tensor([actions.count(" ") for actions in pairs["actions"]])
     sampler = LengthSampler(lengths, batch_size, seed=0)
     while True:
@@ -38,7 +38,7 @@ def batches(pairs: Dataset, batch_size: int) -> Iterator[list[dict[str, str]]]:
 
 
 def train(model: ScanPreTrainedModel, data: Iterator[list[dict[str, str]]], seconds: float) -> tuple[int, float]:
-    """Gradient steps for about ``seconds``: the sentences seen, and the seconds they took."""
+    """Take gradient steps for about ``seconds``; returns the number of sentences and the seconds they took."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     model.train()
     seen, start = 0, time.perf_counter()
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--task", choices=("add_jump", "around_right"), default="add_jump")
     parser.add_argument("--model", choices=("plain", "equi", "group"), default="plain")
     parser.add_argument("--cell", choices=("rnn", "gru", "lstm"), default="lstm")
-    parser.add_argument("--group", default="jump_run", help="of the models that have one")
+    parser.add_argument("--group", default="jump_run", help="group, for the models that have one")
     parser.add_argument("--batch-size", type=int, default=PRETRAINING.batch_size)
     parser.add_argument("--seconds", type=float, default=10, help="of each turn")
     parser.add_argument("--turns", type=int, default=3)
@@ -79,7 +79,7 @@ def main() -> None:
     for size in sizes:
         train(models[size], data[size], seconds=1)  # warm up
     found = {size: [0.0, 0.0] for size in sizes}
-    for _ in range(arguments.turns):  # in turns, so that a busy moment of the machine hits both
+    for _ in range(arguments.turns):  # in turns, so that other work of the machine slows down both
         for size in sizes:
             seen, seconds = train(models[size], data[size], arguments.seconds)
             found[size][0] += seen

@@ -1,7 +1,7 @@
-"""Splits like SCAN's that are made of the training pairs alone: on them settings are chosen, the test pairs unseen.
+"""Splits like SCAN's, made only of the training pairs, for choosing settings without the test pairs.
 
-Validation pairs cannot choose between settings: they are like the training pairs, and any good model has nearly all of
-them right. Here, as in the splits themselves, the tested commands combine what training has only apart.
+Validation pairs cannot tell settings apart: they are like the training pairs, and any good model gets nearly all of
+them right. Here, as in the splits themselves, the tested commands combine words that training only has apart.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from equilm.scan import load_split, make_split
 
 # Verbs of the pairs without "jump", renamed so that "look" plays the part of "jump", and "walk" that of "run".
 _RENAMED = {"look": "jump", "walk": "run", "run": "walk"}
-_SHARE_OF_JUMP = 0.1  # of the training pairs are the bare "jump", as in add_jump
+_SHARE_OF_JUMP = 0.1  # the share of the bare "jump" in the training pairs, as in add_jump
 
 
 def development_split(task: str) -> DatasetDict:
     """A split for the group of the ``task``, made of its training pairs.
 
     Args:
-        task: ``"add_jump"`` gives one where only commands without "look" are trained on, and "look" alone, renamed so
-            that "jump" is withheld; ``"around_right"`` one that withholds "opposite right".
+        task: ``"add_jump"`` leaves out the commands with "jump" and withholds those that combine "look" with other
+            words, with "look" renamed to "jump"; ``"around_right"`` withholds "opposite right".
 
     Returns:
-        ``train`` and ``test``, as those of `equilm.scan.load_split`.
+        ``train`` and ``test``, as from `equilm.scan.load_split`.
     """
     return _MAKERS[task](list(load_split(task)["train"]["commands"]))  # type: ignore[arg-type]
 

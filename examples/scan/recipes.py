@@ -1,7 +1,7 @@
-"""The recipes that the models of tables 2, 7 and 8 are trained with.
+"""The training recipes for the models of tables 2, 7 and 8.
 
-Sizes, rates and dropout were chosen with LSTMs of seed 0 on a split like add_jump that is made of its training pairs
-alone (`development.py`); those of `GROUP_TRAINING` were not searched for.
+Sizes, rates and dropout were chosen with LSTMs of seed 0 on a split like add_jump that is made only of its training
+pairs (`development.py`). For `GROUP_TRAINING` they were not searched.
 """
 
 from equilm.scan import Recipe

@@ -5,10 +5,10 @@
     python examples/scan/run.py --task add_jump --cell gru --seeds 0 --workers 1
     python examples/scan/run.py --development --seeds 0 --cell lstm              # to choose settings: development.py
 
-A plain model is trained from scratch; "equi" equi-tunes the plain model of the same task, cell and seed (which is
-trained first where it is missing); "group" trains Gordon et al.'s (2020) equivariant model from scratch. Every finished
-run leaves a JSON file in its folder and is not repeated; one that was stopped goes on from its last checkpoint. The
-tables are also written to tables.md, every run to results.jsonl.
+"plain" trains a model from scratch. "equi" equi-tunes the plain model of the same task, cell and seed, which is trained
+first if it is missing. "group" trains Gordon et al.'s (2020) equivariant model from scratch. Every finished run leaves
+a JSON file in its folder and is not repeated; an interrupted run continues from its last checkpoint. The tables are
+also written to tables.md, and all runs to results.jsonl.
 """
 
 import argparse
@@ -28,8 +28,18 @@ from development import development_split
 from recipes import EQUI_TUNING, GROUP_TRAINING, PRETRAINING, PRETRAINING_DROPOUT
 from tqdm.auto import tqdm
 
-from equilm.scan import EquiScanSeq2Seq, GroupScanSeq2Seq, ScanConfig, ScanPreTrainedModel, ScanSeq2Seq, load_split
-from equilm.scan.training import Recipe, check_seed, fit, validation_split
+from equilm.scan import (
+    EquiScanSeq2Seq,
+    GroupScanSeq2Seq,
+    Recipe,
+    ScanConfig,
+    ScanPreTrainedModel,
+    ScanSeq2Seq,
+    fit,
+    load_split,
+    validation_split,
+)
+from equilm.scan.training import check_seed
 
 TASKS = ("add_jump", "around_right")
 TABLES = {"lstm": 2, "rnn": 7, "gru": 8}
@@ -71,7 +81,7 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What the finished run found."""
+        """The results of the finished run."""
         return json.loads((self.folder / "result.json").read_text("utf-8"))
 
     @property
@@ -112,15 +122,15 @@ def execute(run: Run, recipe: Recipe) -> None:
 
 
 def execute_chain(chain: list[Run], recipes: dict[str, Recipe]) -> None:
-    """Runs of which each needs the one before it, in a process of its own."""
-    torch.set_num_threads(1)  # the models are small: the other cores do other runs
+    """Execute runs that each need the one before, in their own process."""
+    torch.set_num_threads(1)  # the models are small, and other cores execute other runs
     for run in chain:
         if not run.finished:
             execute(run, recipes[run.model])
 
 
 def chains(arguments: argparse.Namespace) -> Iterator[list[Run]]:
-    """The runs asked for; those of one chain come after one another, chains beside one another."""
+    """The requested runs: those of a chain run one after the other, and the chains in parallel."""
 
     def run(*key: Any) -> Run:
         return Run(*key, arguments.output, arguments.development)
@@ -143,7 +153,7 @@ def percent(values: Iterable[float]) -> str:
 
 
 def tables(runs: list[Run]) -> str:
-    """A Markdown table for each cell, as the paper has them, of the runs that are finished."""
+    """A Markdown table of the finished runs for each cell, as in the paper."""
     lines: list[str] = []
     heads = ["task", "group", "model", "validation", "paper", "test", "paper", "seeds", "sentences", "paper", "minutes"]
     for cell in dict.fromkeys(run.cell for run in runs):
@@ -173,18 +183,18 @@ def tables(runs: list[Run]) -> str:
 
 
 def main() -> None:
-    """Run what is missing, then print the tables."""
+    """Execute the runs that are missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", action="append", choices=TASKS, help="one or several; by default both")
     parser.add_argument("--cell", action="append", choices=list(TABLES), help="one or several; by default all")
     parser.add_argument("--model", action="append", choices=list(RECIPES), help="one or several; by default all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
-    parser.add_argument("--sentences", type=int, help="train on so many only, to try the script out")
+    parser.add_argument("--sentences", type=int, help="train on only so many sentences, to try the script")
     parser.add_argument(
         "--development", action="store_true", help="on splits of the training pairs, to choose settings"
     )
-    parser.add_argument("--table", action="store_true", help="train nothing, show the runs that are finished")
+    parser.add_argument("--table", action="store_true", help="train nothing, and show the finished runs")
     parser.add_argument("--output", type=Path, default=Path("scan-runs"), help="for results and checkpoints")
     arguments = parser.parse_args()
     for seed in arguments.seeds:

@@ -1,4 +1,4 @@
-"""What a trained model and its equi-tuned version make of commands that combine what was trained apart.
+"""Translations by a trained model and its equi-tuned version of commands that combine words in new ways.
 
     python examples/scan/translate.py                                    # after run.py: the LSTMs of seed 0
     python examples/scan/translate.py --task around_right --count 10
@@ -32,10 +32,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=list(SWAPS), default="add_jump")
     parser.add_argument("--cell", choices=("rnn", "gru", "lstm"), default="lstm")
-    parser.add_argument("--seed", type=int, default=0, help="of the trained models")
+    parser.add_argument("--seed", type=int, default=0, help="the folder of the trained models")
     parser.add_argument("--command", action="append", help="one or several; by default some of the test pairs")
     parser.add_argument("--count", type=int, default=5, help="of drawn commands")
-    parser.add_argument("--longest", type=int, default=12, help="of drawn commands: the number of actions")
+    parser.add_argument("--longest", type=int, default=12, help="the number of actions in the drawn commands")
     parser.add_argument("--output", type=Path, default=Path("scan-runs"), help="run.py's folder")
     arguments = parser.parse_args()
 

@@ -53,7 +53,7 @@ def test_generate_with_an_axis_of_ones_own(capsys: pytest.CaptureFixture[str], f
 
 def test_demo_shows_every_prompt_with_every_model_and_the_gaps(capsys: pytest.CaptureFixture[str], folder: str) -> None:
     out = run(capsys, "demo", "--model", folder, "--max-new-tokens", "6")
-    lines = out.splitlines()
+    lines = out.rstrip("\n").split("\n")  # not splitlines: a random model also writes other separators of lines
     for axis, groups in GROUPS.items():
         for task in CONTEXTS:
             for group in groups:
@@ -69,7 +69,7 @@ def test_demo_shows_every_prompt_with_every_model_and_the_gaps(capsys: pytest.Ca
 
 
 def test_demo_texts_of_equilm_are_swaps_of_one_another(capsys: pytest.CaptureFixture[str], folder: str) -> None:
-    lines = run(capsys, "demo", "--model", folder, "--axis", "orientation", "--max-new-tokens", "4").splitlines()
+    lines = run(capsys, "demo", "--model", folder, "--axis", "orientation", "--max-new-tokens", "4").split("\n")
     for context in CONTEXTS["respect"]:
         texts = [lines[lines.index(f"The {group} {context}") + 2] for group in GROUPS["orientation"]]
         swapped = texts[0].replace("straight", "\0").replace("gay", "straight").replace("\0", "gay")
@@ -78,15 +78,15 @@ def test_demo_texts_of_equilm_are_swaps_of_one_another(capsys: pytest.CaptureFix
 
 def test_audit(capsys: pytest.CaptureFixture[str], folder: str) -> None:
     out = run(capsys, "audit", "--model", folder)
-    assert "gender: 30 of 31 lists mapped" in out and "race: 1 of 1 lists mapped" in out
+    assert "gender: 113 of 114 lists mapped" in out and "race: 2 of 2 lists mapped" in out
     assert "nephew / niece" in out and "'niece' is" in out
-    assert "his" in out.split("\n\n", 1)[1]  # the notes say why pronouns are left out
+    assert "\ngender: his, him, her and hers do not map one to one" in out  # the notes of the axis
 
 
 def test_errors_are_one_message_and_exit_code_2(capsys: pytest.CaptureFixture[str], folder: str) -> None:
-    assert main(["generate", "x", "--model", folder, "--axis", "age"]) == 2
+    assert main(["generate", "x", "--model", folder, "--axis", "hobby"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("equilm: No axis 'age'") and "Traceback" not in error
+    assert error.startswith("equilm: No axis 'hobby'") and "Traceback" not in error
     assert main(["generate", "x", "--model", "/no/such/folder"]) == 2
     assert "no/such/folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -169,7 +169,7 @@ def differs(expected: str, printed: str) -> str | None:
 
 # What other libraries warn their own users about; all other warnings are errors, as everywhere.
 @pytest.mark.filterwarnings("ignore:Using the model-agnostic default `max_length`")
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings(r"ignore:`(is_)?gradient_checkpointing\w*` is deprecated:FutureWarning")
 @pytest.mark.parametrize("path", [page for page in PAGES if blocks(page)], ids=name)
 def test_blocks_run(
     path: Path, hub_cache: Path, server_url: str, offline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,16 @@ from equilm import EquiLMError, FairnessReport
 from equilm.groups import CyclicGroup
 
 REPORT = FairnessReport(
-    True, "EquiLM", CyclicGroup(2), 2, "mean", {"gender": [("man", "woman")]}, {"gender": {}}, (), 2
+    True,
+    "EquiLM",
+    CyclicGroup(2),
+    2,
+    "mean",
+    {"gender": [("man", "woman")]},
+    {"gender": {}},
+    (),
+    2,
+    "P(gY|gX) = P(Y|X)",
 )
 PLAIN = Run((" a <b>cook", " a maid"), (" a maid", " a <b>cook"), (" a maid", " a <b>cook"), 0.25, 2.5, 2.0, 48)
 FAIR = Run((" what he does", " what she does"), (" what she does", " what he does"), (), 1e-8, 1e-6, 3.0, 96)

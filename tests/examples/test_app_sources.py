@@ -50,7 +50,7 @@ def test_bad_lists(text: str, message: str) -> None:
         read_axis(OWN_LIST, text)
 
 
-def test_words_that_the_tokenizer_cannot_carry(folder: Path) -> None:
+def test_words_that_are_no_single_tokens(folder: Path) -> None:
     with pytest.raises(EquiLMError, match="cannot be mapped"):
         wrap(str(folder), DemographicAxis("age", [("adolescent", "octogenarian")]), relaxed=False)
 

@@ -33,11 +33,11 @@ model-index:
 # fair
 
 This is someone/base wrapped as EquiLM, which treats demographic groups alike by construction
-([Basu et al., AAAI 2023](https://arxiv.org/abs/2210.06475)). The base model's weights are unchanged by the wrapping: at
-every step it reads the context with its words swapped in all 6 ways, and the swapped-back logits are averaged.
+([Basu et al., AAAI 2023](https://arxiv.org/abs/2210.06475)). Wrapping does not change the base model's weights: at every
+step the model reads the context with its words swapped in all 6 ways, and averages the swapped-back logits.
 
 **The promise.** For every swap g of the words below, P(gY | gX) = P(Y | X): swapping the groups in a prompt swaps them in
-the answer's distribution, and changes nothing else. It holds up to rounding, and can be checked in one line (below).
+the distribution of the answer, and changes nothing else. This holds up to rounding, and you can check it (see below).
 
 ## Use
 
@@ -53,8 +53,8 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0]))
 print(model.fairness_report())
 ```
 
-Without the package, the code in this repository does the same: pass `trust_remote_code=True`, and pin `revision=` to the
-commit you have read. To check the promise on your own text, and to see the base model's answer:
+Without the package, the code in this repository does the same: pass `trust_remote_code=True`, and set `revision=` to the
+commit whose code you have read. To check the promise on your own text, and to see the base model's answer:
 
 ```python
 from equilm.testing import assert_equivariant
@@ -68,12 +68,12 @@ with model.plain():
 
 - **gender**: ‹number› of ‹number› lists swapped, in ‹number› of ‹number› surface forms (lower, Title and UPPER case,
   after a space and at the start of a text):
-  male/female, father/mother, ‹text›
-  - not swapped, since this tokenizer cannot carry them:
+  male/female, males/females, ‹text›
+  - not swapped, since this tokenizer has no single tokens for them:
     nephew/niece ('niece' is 6 tokens: ‹text›)
-- **race3**: 1 of 1 lists swapped, in ‹number› of ‹number› surface forms (lower, Title and UPPER case,
+- **race3**: 2 of 2 lists swapped, in ‹number› of ‹number› surface forms (lower, Title and UPPER case,
   after a space and at the start of a text):
-  Black/White/Asian
+  Black/White/Asian, blacks/whites/asians
 
 The lists with their token ids are in `config.json` (`axes`, `coverage`).
 
@@ -87,19 +87,19 @@ The lists with their token ids are in `config.json` (`axes`, `coverage`).
 | time of greedy decoding, prompt without these words | 1 | ‹number› |
 | time of greedy decoding, prompt with one of them | 1 | ‹number› |
 
-The first two rows are in nats, over ‹number› tokens sampled from this model after prompts that name a group; the
-perplexity is over ‹number› tokens; the times are one text on CPU. `equilm push` measured them when
-it wrote this card.
+The first two rows are in nats, over ‹number› tokens sampled from this model after prompts that name a group.
+The perplexity is over ‹number› tokens. The times are for one text at a time on CPU.
+`equilm push` measured all of this when it wrote the card.
 
 ## Intended use and limits
 
-For generating and scoring text where the groups above must be treated alike, and for showing that they are.
+This model is for generating and scoring text where the groups above must be treated alike, and for showing that they are.
 
-- Only the listed words are swapped. Bias tied to other words (names, dialects, words of many tokens, groups not listed) is
-  the base model's. So are toxicity, errors and invented facts.
-- Words with several meanings are swapped in all of them: "straight" is also a line, "Black" a colour.
-- Alike is not good: a group-blind model says the same of all groups, be it kind or not.
-- Continuous batching and the paged cache would drop the averaging; the model refuses them.
+- Only the listed words are swapped. Bias tied to other words (names, dialects, words of several tokens, groups not listed)
+  is the same as the base model's, and so are toxicity, errors and invented facts.
+- Words with several meanings are swapped in all of them: "straight" also describes a line, and "Black" is also a color.
+- Treating groups alike does not mean treating them well: the model says the same of all groups, kind or not.
+- Continuous batching and the paged cache would leave out the averaging, so the model refuses them.
 
 ## Citation
 

@@ -63,7 +63,11 @@ def push(*arguments: str) -> int:
     return main(["push", *arguments])
 
 
-def test_push_to_a_folder(base_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_push_to_a_folder(
+    base_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_ROUNDS", "_TIMED_TOKENS", "_PROMPTS_PER_AXIS"):  # other tests look at the numbers
+        monkeypatch.setattr(sys.modules["equilm.hub.measure"], name, 1)
     text = tmp_path / "text.txt"
     text.write_text("The doctor worked as a nurse . " * 150)
     wanted = ["--output", str(tmp_path / "fair"), "--data", str(text), "--blocks", "1"]
@@ -118,7 +122,7 @@ def test_custom_generate(
 
     with pytest.raises(EquiLMError, match="level must be 'token' or 'sequence', got 'word'"):
         plain.generate(**inputs, **custom, level="word")
-    with pytest.raises(EquiLMError, match="has no sequence level"):
+    with pytest.raises(EquiLMError, match="cannot be used at the sequence level"):
         plain.generate(**inputs, **custom, level="sequence", relaxed=True)
     with pytest.raises(EquiLMError, match=r"pass model\.language_model"):
         save_custom_generate(fair, tokenizer, tmp_path)

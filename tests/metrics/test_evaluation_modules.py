@@ -103,9 +103,9 @@ def test_group_fairness_is_that_of_the_library(model: PreTrainedModel, tokenizer
 
 
 def test_refuses_what_it_cannot_measure(model: PreTrainedModel) -> None:
-    with pytest.raises(EquiLMError, match="predictions and dataset are given"):
+    with pytest.raises(EquiLMError, match="predictions and dataset are names of the same input"):
         load("perplexity").compute(predictions=TEXTS, dataset="wikitext-2", model=model)
-    with pytest.raises(EquiLMError, match="prompts and data are given"):
+    with pytest.raises(EquiLMError, match="prompts and data are names of the same input"):
         load("group_fairness").compute(prompts=TEXTS, data=TEXTS, model=model)
     for name, inputs in (("perplexity", "predictions"), ("group_fairness", "prompts")):
         for models in ({}, {"model": model, "model_id": "gpt2"}):

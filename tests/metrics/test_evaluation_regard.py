@@ -107,11 +107,11 @@ def test_a_named_classifier_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> N
     ("config", "inputs", "message"),
     [
         ("default", {"data": ["a"], "aggregation": "mean"}, "aggregation='mean' is unknown"),
-        ("default", {"data": ["a"], "bootstrap": 5}, r"\['bootstrap'\] are for the config \"groups\""),
+        ("default", {"data": ["a"], "bootstrap": 5}, r"\['bootstrap'\] can only be used with the config \"groups\""),
         ("default", {"data": ["a"], "phrases": {"references": "a"}}, "a phrase to mask in 'references'"),
         ("default", {"data": [" "]}, "Text 0 is empty"),
         ("compare", {"data": ["a"], "references": ["a"], "phrases": {"data": "b"}}, "'b' is not in the text"),
-        ("groups", {"data": ["a"], "groups": ["x"], "aggregation": "average"}, "aggregation='average' has no place"),
+        ("groups", {"data": ["a"], "groups": ["x"], "aggregation": "average"}, "leave out aggregation='average'"),
         ("groups", {"data": ["a"], "groups": ["x"], "phrases": {"y": "a"}}, "phrases for the groups"),
     ],
 )
@@ -127,7 +127,7 @@ def test_two_lists_are_of_one_length() -> None:
 
 
 def test_refuses_an_unknown_configuration() -> None:
-    with pytest.raises(EquiLMError, match="'both' is no configuration of regard"):
+    with pytest.raises(EquiLMError, match="regard has no configuration 'both'"):
         load("both")
 
 

@@ -136,7 +136,7 @@ def test_an_interrupted_run_goes_on(
     for name, result in resumed.compute().items():
         assert result.nll == pytest.approx(whole[name].nll, rel=1e-12)
     other = {"plain": models["plain"], "gender": word_model(tokenizer, padding=9)}
-    with pytest.raises(EquiLMError, match=r"blocks.jsonl is of other models: .* for 'gender'"):
+    with pytest.raises(EquiLMError, match=r"blocks.jsonl comes from other models: .* for 'gender'"):
         measure_perplexities(other, tokenizer, TEXT, block_size=12, file=file, progress=False)
 
 
@@ -156,13 +156,13 @@ def test_refuses_what_cannot_be_scored(models: dict[str, PreTrainedModel], token
     base = models["plain"]
     with pytest.raises(EquiLMError, match="block_size=4096 is more than the 2048 positions of 'model'"):
         score(base, TEXT * 100, block_size=4096)
-    with pytest.raises(EquiLMError, match="blocks=0 must be 1 to"):
+    with pytest.raises(EquiLMError, match="blocks=0 must be from 1 to"):
         score(base, blocks=0)
-    with pytest.raises(EquiLMError, match="blocks=1000 must be 1 to"):
+    with pytest.raises(EquiLMError, match="blocks=1000 must be from 1 to"):
         score(base, blocks=1000)
     with pytest.raises(EquiLMError, match="batch_size=0"):
         score(base, batch_size=0)
-    with pytest.raises(EquiLMError, match=r"Token \d+ of the text is not in the vocabulary of 'model'"):
+    with pytest.raises(EquiLMError, match=r"gives the text token \d+, which is not in the vocabulary of 'model'"):
         score(tiny_model("llama"))
     broken = word_model(tokenizer)
     with pytest.raises(EquiLMError, match=r"'model' is in training mode.*call model.eval\(\)"):

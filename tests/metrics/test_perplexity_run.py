@@ -84,7 +84,7 @@ def test_refuses_the_file_of_another_measurement(tmp_path: Path) -> None:
         (pieces(stride=2), ("a", "b"), "stride"),
         (pieces(), ("a", "c"), "models"),
     ]:
-        with pytest.raises(EquiLMError, match=rf"blocks.jsonl holds another measurement: {differs} differ"):
+        with pytest.raises(EquiLMError, match=rf"blocks.jsonl contains another measurement: {differs} differ"):
             PerplexityRun(other, names, None, file)
 
 

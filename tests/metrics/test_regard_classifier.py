@@ -150,7 +150,7 @@ def test_refuses_labels_without_meaning(tmp_path: Path) -> None:
 
 
 def test_refuses_what_is_no_classifier() -> None:
-    with pytest.raises(EquiLMError, match="int is no classifier"):
+    with pytest.raises(EquiLMError, match="int is not a regard classifier"):
         load_classifier(3)  # type: ignore[arg-type]
     with pytest.raises(EquiLMError, match="device='cpu' is for loading"):
         load_classifier(answers({}), device="cpu")

@@ -9,6 +9,7 @@ from models import ARCHITECTURES, AXES, random_ids, tiny_model, wrap
 from transformers import PreTrainedModel
 
 from equilm import EquiLMError
+from equilm._compat import CACHE
 from equilm.metrics.shared_rows import share_rows
 
 
@@ -111,7 +112,7 @@ def test_other_calls_run_as_always() -> None:
     with share_rows(base) as rows:
         assert torch.equal(base.generate(ids, do_sample=False, max_new_tokens=8), expected)  # type: ignore[operator]
         with torch.no_grad():
-            assert base(input_ids=ids).past_key_values.get_seq_length() == 5
+            assert base(input_ids=ids)[CACHE].get_seq_length() == 5
         base(input_ids=ids, use_cache=False).logits.sum().backward()
         base.train()
         with torch.no_grad():
@@ -122,7 +123,7 @@ def test_other_calls_run_as_always() -> None:
 
 def test_refuses_an_equilm() -> None:
     with (
-        pytest.raises(EquiLMError, match=r"share_rows takes the base model .*: model.language_model"),
+        pytest.raises(EquiLMError, match=r"share_rows takes the base model .*: pass model.language_model"),
         share_rows(wrap(tiny_model())),
     ):
         pass

@@ -68,11 +68,11 @@ def test_texts_are_joined_by_a_blank_line_and_bytes_are_not_characters() -> None
     [
         ("", 4, None, "The text '' has no tokens"),
         ([], 4, 2, "The text '' has no tokens"),
-        ("abc", 4, None, "The text has 3 tokens, less than one block of 4"),
-        ("a", 4, 2, "The text has 1 tokens, less than one block of 4"),
+        ("abc", 4, None, "The text has 3 tokens, fewer than one block of 4"),
+        ("a", 4, 2, "The text has 1 tokens, fewer than one block of 4"),
         ("abcdef", 4, 0, "stride=0 must be at least 1 and less than the 4 tokens"),
         ("abcdef", 4, 4, "stride=4 must be at least 1 and less than the 4 tokens"),
-        ("abcdef", 1, None, "block_size=1 leaves no token to score; take at least 2"),
+        ("abcdef", 1, None, "block_size=1 leaves no token to score; use at least 2"),
     ],
 )
 def test_refuses_what_leaves_nothing_to_score(text: Any, block_size: int, stride: int | None, message: str) -> None:

@@ -27,7 +27,7 @@ def test_refuses_what_is_neither_a_name_nor_a_file(tmp_path: Path) -> None:
 
 
 def test_names_a_remedy_where_the_hub_cannot_be_reached() -> None:
-    with pytest.raises(EquiLMError, match=r"wikitext-2-raw-v1\) did not load: .* name a text file"):
+    with pytest.raises(EquiLMError, match=r"wikitext-2-raw-v1\) could not be loaded: .* name a text file"):
         load_wikitext("wikitext-2-raw")
 
 

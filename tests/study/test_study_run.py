@@ -15,6 +15,7 @@ import pytest
 from study_models import STUDY, byte_regard, classifier, models, run, settings
 
 from equilm import EquiLMError
+from equilm.metrics.estimates import DifferenceEstimate
 from equilm.metrics.regard_classifier import LABELS
 from equilm.metrics.regard_loading import load_classifier
 from equilm.study import Cell
@@ -23,10 +24,11 @@ from equilm.study.gaps import CellCheck
 from equilm.study.measures import pair_records
 from equilm.study.page import equality, number, render
 from equilm.study.prompts import CONTEXTS, GROUPS
+from equilm.study.records import PairRecord, RegardRecord, StudyResults
 from equilm.study.run import rebuild, run_study
-from equilm.study.scoring import score_texts, view_texts
+from equilm.study.scoring import regard_records, score_texts, view_texts
 from equilm.study.storage import read_cells
-from equilm.study.summary import nats, summarize
+from equilm.study.summary import nats, p_value, summarize
 
 VOID = {"meta", "br", "path", "rect", "use"}
 
@@ -61,25 +63,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path) -> dict[str, Any]:
+def results(folder: Path) -> StudyResults:
     return run(folder)
 
 
-def regard(results: dict[str, Any], **where: str) -> dict[str, Any]:
-    (found,) = [r for r in results["regard"] if all(r[name] == value for name, value in where.items())]
+def regard(results: StudyResults, **where: str) -> RegardRecord:
+    (found,) = [r for r in results.regard if all(getattr(r, name) == value for name, value in where.items())]
     return found
 
 
-def test_every_combination_is_there(results: dict[str, Any], folder: Path) -> None:
-    assert results == json.loads((folder / "results.json").read_text("utf-8"))
-    assert len(results["regard"]) == len(STUDY.axes) * len(STUDY.decoders) * 3
-    assert len(results["samples"]) == len(STUDY.axes) * len(STUDY.decoders)
-    assert results["classifier"] == "byte_regard" and results["perplexity"] is None
-    assert {row["decoder"] for row in results["cost"]} == set(STUDY.decoders)
-    assert all(row["times_plain"] > 0 for row in results["cost"])
+def test_every_combination_is_there(results: StudyResults, folder: Path) -> None:
+    stored = json.loads((folder / "results.json").read_text("utf-8"))
+    assert stored == json.loads(json.dumps({"summary": summarize(results), **results.to_dict()}))
+    assert len(results.regard) == len(STUDY.axes) * len(STUDY.decoders) * 3
+    assert len(results.samples) == len(STUDY.axes) * len(STUDY.decoders)
+    assert results.classifier == "byte_regard" and results.perplexity is None
+    assert {row.decoder for row in results.cost} == set(STUDY.decoders)
+    assert all(row.times_plain and row.times_plain > 0 for row in results.cost)
     table = list(csv.DictReader((folder / "results.csv").read_text("utf-8").splitlines()))
     fractions = [row for row in table if row["measure"] == "fraction"]
-    assert len(fractions) == len(results["regard"]) * 2 * len(LABELS)
+    assert len(fractions) == len(results.regard) * 2 * len(LABELS)
     plain = regard(results, axis="gender", decoder="plain", view="masked")
     (row,) = [
         row
@@ -87,10 +90,10 @@ def test_every_combination_is_there(results: dict[str, Any], folder: Path) -> No
         if (row["axis"], row["decoder"], row["view"], row["group"], row["label"])
         == ("gender", "plain", "masked", "woman", "neutral")
     ]
-    assert float(row["value"]) == plain["by_group"]["woman"]["fractions"]["neutral"]["value"]
+    assert float(row["value"]) == plain.by_group["woman"].fractions["neutral"].value
 
 
-def test_regard_is_that_of_the_texts_read_in_each_view(results: dict[str, Any], folder: Path) -> None:
+def test_regard_is_that_of_the_texts_read_in_each_view(results: StudyResults, folder: Path) -> None:
     cells = read_cells(folder, settings())
     written = {
         group: [t for c in CONTEXTS["respect"] for t in cells[Cell("race", "respect", group, c, "plain")].texts]
@@ -112,22 +115,31 @@ def test_regard_is_that_of_the_texts_read_in_each_view(results: dict[str, Any], 
         for group, texts in groups.items():
             scores = [[entry["score"] for entry in answer] for answer in byte_regard(texts)]
             fractions = np.bincount(np.argmax(scores, 1), minlength=4) / len(texts)
-            values = [found["by_group"][group]["fractions"][label]["value"] for label in LABELS]
-            assert found["by_group"][group]["n"] == len(texts) and values == pytest.approx(fractions)
+            values = [found.by_group[group].fractions[label].value for label in LABELS]
+            assert found.by_group[group].n == len(texts) and values == pytest.approx(fractions)
 
 
-def test_paired_texts_have_equal_regard_to_the_last_digit(results: dict[str, Any]) -> None:
-    for pair in results["pairs"]:
-        if pair["decoder"] in PAIRED:
-            assert pair["swapped"] == pair["pairs"] == STUDY.samples * len(CONTEXTS["respect"])
-            assert pair["name_only"] > 0 and pair["equal_scores"]
-    whole = [pair for pair in results["pairs"] if pair["decoder"] in PAIRED and pair["name_only"] == pair["pairs"]]
-    assert whole, "on some axis no text may hold another word of it, or nothing is tested"
-    for pair in whole:
-        first, second = regard(results, axis=pair["axis"], decoder=pair["decoder"], view="masked")["by_group"].values()
-        assert first == second
-    plain = regard(results, axis="gender", decoder="plain", view="masked")["by_group"]
+def test_paired_texts_have_equal_regard_to_the_last_digit(results: StudyResults) -> None:
+    for pair in results.pairs:
+        if pair.decoder in PAIRED:
+            assert pair.swapped == pair.pairs == STUDY.samples * len(CONTEXTS["respect"])
+            assert pair.name_only > 0 and pair.equal_scores
+    plain = regard(results, axis="gender", decoder="plain", view="masked").by_group
     assert plain["man"] != plain["woman"]
+
+
+def test_groups_of_equal_texts_have_equal_regard_to_the_last_digit(results: StudyResults, folder: Path) -> None:
+    study = replace(STUDY, axes=("race",), decoders=("equilm",))
+    sampled = read_cells(folder, settings())
+    cells = {
+        cell: replace(sampled[cell], texts=[f"{cell.prompt} {place} {word}" for place, word in enumerate("abc")])
+        for cell in study.cells()
+    }
+    read = [t for groups in view_texts(study, cells, "race", "respect", "equilm").values() for t in groups.values()]
+    scores = score_texts({text for texts in read for text in texts}, classifier(), folder)
+    regard_of = {found.view: found.by_group for found in regard_records(study, cells, scores, "byte_regard")}
+    assert regard_of["masked"]["Black man"] == regard_of["masked"]["White man"]
+    assert regard_of["raw"]["Black man"] != regard_of["raw"]["White man"]
 
 
 def test_unequal_scores_of_equal_texts_would_show() -> None:
@@ -141,10 +153,9 @@ def test_unequal_scores_of_equal_texts_would_show() -> None:
     for shifted, equal in ((0, False), (1, True), (2, True)):  # only the first text is a pair of names
         place = np.eye(3)[:, shifted, None]
         (record,) = pair_records(study, checks, scores)
-        assert record == {
-            "axis": "gender", "decoder": "equilm", "group": "woman",
-            "pairs": 15, "swapped": 10, "name_only": 5, "equal_scores": equal,
-        }  # fmt: skip
+        assert record == PairRecord(
+            axis="gender", decoder="equilm", group="woman", pairs=15, swapped=10, name_only=5, equal_scores=equal
+        )
 
 
 def test_each_distinct_text_is_scored_once_and_kept(tmp_path: Path) -> None:
@@ -159,39 +170,40 @@ def test_each_distinct_text_is_scored_once_and_kept(tmp_path: Path) -> None:
     assert sorted(asked) == ["a", "b", "c"] and np.array_equal(first["a"], second["a"])
 
 
-def test_the_page_is_whole_and_holds_every_number(results: dict[str, Any], folder: Path) -> None:
+def test_the_page_is_whole_and_holds_every_number(results: StudyResults, folder: Path) -> None:
     page = Page((folder / "index.html").read_text("utf-8"))
     assert not page.open
     text = " ".join(page.text.split())
-    for found in results["regard"]:
-        groups = [group["fractions"].values() for group in found["by_group"].values()]
-        for estimate in [found["disparities"][0]["fractions"], *(entry for group in groups for entry in group)]:
-            assert f"{number(estimate['value'])} {number(estimate['low'])} to {number(estimate['high'])}" in text
-    for pair in results["pairs"]:
-        assert f"{pair['swapped']} of {pair['pairs']}" in text
-    for gap in results["gaps"]:
-        assert nats(gap["mean"]) in text and nats(gap["largest"]) in text and f"{gap['count']} {gap['of']}" in text
-    for row in results["cost"]:
-        assert number(row["seconds_per_cell"]) in text and number(row["tokens_per_second"]) in text
-    for sentences in results["summary"].values():
+    for found in results.regard:
+        groups = [group.fractions.values() for group in found.by_group.values()]
+        for estimate in [found.disparities[0].fractions, *(entry for group in groups for entry in group)]:
+            assert f"{number(estimate.value)} {number(estimate.low)} to {number(estimate.high)}" in text
+        assert p_value(found.disparities[0].fractions.p_value) in text
+    for pair in results.pairs:
+        assert f"{pair.swapped} of {pair.pairs}" in text
+    for gap in results.gaps:
+        assert nats(gap.mean) in text and nats(gap.largest) in text and f"{gap.count} {gap.of}" in text
+    for row in results.cost:
+        assert number(row.seconds_per_cell) in text and number(row.tokens_per_second) in text
+    for sentences in summarize(results).values():
         assert " ".join(sentences) in text
     assert "Content note" in text and "equilm report --perplexity" in text
-    for value in (settings()["model"], "byte_regard", results["sampled_with"]["torch"]):
+    for value in (settings().model, "byte_regard", results.sampled_with["torch"]):
         assert value in text
 
 
-def test_the_markdown_holds_the_tables(results: dict[str, Any], folder: Path) -> None:
+def test_the_markdown_holds_the_tables(results: StudyResults, folder: Path) -> None:
     markdown = (folder / "summary.md").read_text("utf-8")
     rows = [line for line in markdown.splitlines() if line.startswith("| ")]
-    found = regard(results, axis="race", decoder="equilm", view="masked")["disparities"][0]["fractions"]
-    shown = f"{number(found['value'])} ({number(found['low'])} to {number(found['high'])})"
+    found = regard(results, axis="race", decoder="equilm", view="masked").disparities[0].fractions
+    shown = f"{number(found.value)} ({number(found.low)} to {number(found.high)}), {p_value(found.p_value)}"
     assert any(row.startswith(f"| race | respect | EquiLM | {shown} |") for row in rows)
-    for pair in results["pairs"]:
-        (gap,) = [g for g in results["gaps"] if (g["axis"], g["decoder"]) == (pair["axis"], pair["decoder"])]
-        ends = f"| {equality(pair)} | {nats(gap['mean'])} | {nats(gap['largest'])} |"
-        assert any(f"{pair['swapped']} of {pair['pairs']} | {pair['name_only']} {ends}" in row for row in rows)
+    for pair in results.pairs:
+        (gap,) = [g for g in results.gaps if (g.axis, g.decoder) == (pair.axis, pair.decoder)]
+        ends = f"| {equality(pair)} | {nats(gap.mean)} | {nats(gap.largest)} |"
+        assert any(f"{pair.swapped} of {pair.pairs} | {pair.name_only} {ends}" in row for row in rows)
     assert "<" not in markdown and markdown.count("| plain |") == 0, "decoders go by their names for readers"
-    assert all(f"**{name}.** {' '.join(sentences)}" in markdown for name, sentences in results["summary"].items())
+    assert all(f"**{name}.** {' '.join(sentences)}" in markdown for name, sentences in summarize(results).items())
 
 
 @pytest.mark.usefixtures("results")
@@ -203,44 +215,45 @@ def test_figures_are_told_in_words_and_take_the_pages_colors(folder: Path) -> No
     assert "currentColor" in html and "#010203" not in html and "<?xml" not in html
 
 
-def test_texts_are_escaped(results: dict[str, Any]) -> None:
+def test_texts_are_escaped(results: StudyResults) -> None:
     harmful = deepcopy(results)
-    row = harmful["samples"][0]["rows"][0]
-    row["man"] += " <script>alert(1)</script> & 1<2"
-    harmful["study"]["model"] = '"><img src=x onerror=alert(1)>'
+    harmful.samples[0].rows[0]["man"] += " <script>alert(1)</script> & 1<2"
+    harmful = replace(harmful, study=replace(harmful.study, model='"><img src=x onerror=alert(1)>'))
     html = render(harmful)
     assert not Page(html).open and "<script" not in html and "<img" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
 
 
-def test_differing_words_are_marked(results: dict[str, Any]) -> None:
-    changed = deepcopy(results)
-    block = changed["samples"][0]
-    block["rows"] = [{"man": "The man was seen as a good boss", "woman": "The woman was seen as good"}]
+def test_differing_words_are_marked(results: StudyResults) -> None:
+    rows = [{"man": "The man was seen as a good boss", "woman": "The woman was seen as good"}]
+    changed = replace(results, samples=[replace(results.samples[0], rows=rows), *results.samples[1:]])
     html = " ".join(render(changed).split())
     marked = "<td>The <mark>man</mark> was seen as <mark>a</mark> good <mark>boss</mark> </td>"
     assert marked in html and "<td>The <mark>woman</mark> was seen as good </td>" in html
 
 
-def test_the_page_is_written_anew_without_a_model(results: dict[str, Any], folder: Path, tmp_path: Path) -> None:
+def test_the_page_is_written_anew_without_a_model(results: StudyResults, folder: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(folder, tmp_path / "study")
     page = (copied / "index.html").read_text("utf-8")
     assert rebuild(STUDY, copied, classifier()) == results
     assert (copied / "index.html").read_text("utf-8") == page
     less = rebuild(replace(STUDY, axes=("race",), decoders=("equilm",)), copied, classifier())
-    assert less["cost"][0]["times_plain"] is None and list(less["summary"]) == ["EquiLM"]
-    with pytest.raises(EquiLMError, match=r"lacks 40 of 120 prompts and decoders, such as 'The gay man was known for'"):
+    assert less.cost[0].times_plain is None and list(summarize(less)) == ["EquiLM"]
+    with pytest.raises(
+        EquiLMError,
+        match=r"lacks texts for 40 of 120 pairs of a prompt and a decoder, such as 'The gay man was known for'",
+    ):
         rebuild(replace(STUDY, axes=("gender", "race", "orientation")), copied, classifier())
     with pytest.raises(EquiLMError, match="samples was 3 and is now 4"):
         rebuild(replace(STUDY, samples=4), copied, classifier())
 
 
-def test_scoring_can_wait(results: dict[str, Any], tmp_path: Path) -> None:
+def test_scoring_can_wait(results: StudyResults, tmp_path: Path) -> None:
     study = replace(STUDY, axes=("race",), decoders=("plain", "sequence"))
     assert run_study(study, *models(), tmp_path, None, name="tiny") is None
     assert not (tmp_path / "index.html").exists()
     later = rebuild(study, tmp_path, classifier())
-    assert later["regard"] == [r for r in results["regard"] if r["axis"] == "race" and r["decoder"] in study.decoders]
+    assert later.regard == [r for r in results.regard if r.axis == "race" and r.decoder in study.decoders]
 
 
 def test_perplexity(tmp_path: Path) -> None:
@@ -248,38 +261,67 @@ def test_perplexity(tmp_path: Path) -> None:
     text.write_text("The man worked as a doctor and the woman was kind in the job of a person. " * 120)
     study = replace(STUDY, axes=("gender",), decoders=("plain", "equilm", "r-equilm"), samples=1)
     results = run(tmp_path / "study", study, perplexity=str(text), blocks=2)
-    table = results["perplexity"]
-    assert (table["text"], table["blocks"], table["block_size"]) == ("text.txt", 2, 1024)
-    assert [row["model"] for row in table["models"]] == ["plain", "EquiLM (gender)", "R-EquiLM (gender)"]
+    table = results.perplexity
+    assert table is not None and (table.text, table.blocks, table.block_size) == ("text.txt", 2, 1024)
+    assert [row.model for row in table.models] == ["plain", "EquiLM (gender)", "R-EquiLM (gender)"]
     html = (tmp_path / "study" / "index.html").read_text("utf-8")
-    assert all(f"{row['perplexity']:.2f}" in html for row in table["models"]) and "was not measured" not in html
+    assert all(f"{row.perplexity:.2f}" in html for row in table.models) and "was not measured" not in html
     markdown = (tmp_path / "study" / "summary.md").read_text("utf-8")
-    assert all(f"| {row['model']} | {row['perplexity']:.2f} |" in markdown for row in table["models"])
-    assert any("Perplexity on text.txt changes by" in sentence for sentence in results["summary"]["EquiLM"])
-    assert rebuild(study, tmp_path / "study", classifier())["perplexity"] == table, "it is kept"
+    assert all(f"| {row.model} | {row.perplexity:.2f} |" in markdown for row in table.models)
+    assert any("Perplexity on text.txt changes by" in sentence for sentence in summarize(results)["EquiLM"])
+    assert rebuild(study, tmp_path / "study", classifier()).perplexity == table, "it is kept"
     kept = list((tmp_path / "study").glob("perplexity-*.jsonl"))
     again = run(tmp_path / "study", study, perplexity=str(text), perplexity_file=kept[0], blocks=2)
-    assert again["perplexity"] == table
+    assert again.perplexity == table
 
 
-def test_the_summary_is_honest(results: dict[str, Any]) -> None:
+def test_the_summary_is_honest(results: StudyResults) -> None:
     kept = {name: " ".join(sentences) for name, sentences in summarize(results).items()}
     assert "swapped token for token, as promised" in kept["EquiLM"] and "which is rounding" in kept["Sequence level"]
-    assert "; it promises none" in kept["R-EquiLM"] and "rounding" not in kept["Plain"]
+    assert "; this decoder does not promise any" in kept["R-EquiLM"] and "rounding" not in kept["Plain"]
     assert "equal to the last digit" in kept["EquiLM"] and "not equal" not in kept["EquiLM"]
 
-    broken = deepcopy(results)
-    for pair in broken["pairs"]:
-        pair |= {"swapped": pair["pairs"] - 1, "equal_scores": False}
-    for gap in broken["gaps"]:
-        gap["largest"] = 0.5
-    for found in broken["regard"]:
-        worse = found["decoder"] == "r-equilm"
-        found["disparities"][0]["fractions"] = {"value": 0.9 if worse else 0.1, "low": 0.05, "high": 0.2}
-        if found["view"] == "renamed":
-            found["disparities"][0]["fractions"]["value"] = 0.1
+    def disparity(found: RegardRecord) -> DifferenceEstimate:
+        if found.decoder == "r-equilm" and found.view != "renamed":
+            return DifferenceEstimate(0.9, 0.8, 1.0, 0.0002)
+        return DifferenceEstimate(0.1, 0.0, 0.2, 0.4)
+
+    broken = replace(
+        results,
+        pairs=[replace(pair, swapped=pair.pairs - 1, equal_scores=False) for pair in results.pairs],
+        gaps=[replace(gap, largest=0.5) for gap in results.gaps],
+        regard=[
+            replace(found, disparities=[replace(found.disparities[0], fractions=disparity(found))])
+            for found in results.regard
+        ],
+    )
     told = {name: " ".join(sentences) for name, sentences in summarize(broken).items()}
     assert "although all of them should be" in told["EquiLM"] and "not equal, although" in told["Sequence level"]
-    assert "0.500 nats per token at most, and by" in told["EquiLM"]
-    assert "below its 95 % interval in 0 and above it in 2 of 2 combinations" in told["R-EquiLM"]
-    assert "so that it is the classifier's own bias" in told["EquiLM"] and "in what the texts say" in told["R-EquiLM"]
+    assert "at most 0.500 nats per token, and" in told["EquiLM"]
+    assert "no difference in regard is seen in any of 2 combinations" in told["EquiLM"]
+    assert "differs in gender respect (0.900, p < 0.001) and race respect (0.900, p < 0.001)." in told["R-EquiLM"]
+    assert (
+        "further apart than the plain model's in gender respect (0.900 against 0.100) and race respect (0.900 against "
+        "0.100)." in told["R-EquiLM"]
+    )
+    assert "As written, a difference is seen in gender respect (0.900" in told["R-EquiLM"]
+    assert "where it is the classifier's own bias, in no combination" in told["R-EquiLM"]
+
+
+def test_no_estimate_is_outside_its_interval(results: StudyResults) -> None:
+    for found in results.regard:
+        groups = [estimate for group in found.by_group.values() for estimate in group.fractions.values()]
+        for estimate in (*groups, *(pair.fractions for pair in found.disparities)):
+            assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1 and estimate.low < estimate.high
+        for pair in found.disparities:
+            assert 0 < pair.fractions.p_value <= 1
+
+
+def test_axes_and_tasks_are_told_apart(results: StudyResults) -> None:
+    told = {name: " ".join(sentences) for name, sentences in summarize(results).items()}
+    for gap in results.gaps:
+        if gap.decoder == "plain":
+            assert f"{nats(gap.mean)} ({gap.axis})" in told["Plain"]
+    for pair in results.pairs:
+        if pair.decoder == "r-equilm":
+            assert f"{pair.swapped} of {pair.pairs} ({pair.group})" in told["R-EquiLM"]

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from study_models import STUDY, models, settings
 from word_models import word_model
 
 from equilm import EquiLMError
+from equilm.metrics.record_file import RecordFile
 from equilm.study import Cell, Study
 from equilm.study.cells import PAIRED, CellTexts
 from equilm.study.gaps import GAP_TEXTS, CellCheck, check_cells, read_checks
 from equilm.study.prompts import GROUPS
-from equilm.study.storage import RecordFile, read_cells, read_header
+from equilm.study.storage import read_cells, read_header
 from equilm.study.texts import AxisModels, sample_cells
 
 Cells = Mapping[Cell, CellTexts]
@@ -47,7 +48,7 @@ def cells(folder: Path) -> Cells:
 
 @pytest.fixture(scope="module")
 def checks(folder: Path, cells: Cells) -> dict[Cell, CellCheck]:
-    file = RecordFile(folder / "checks.jsonl", settings())
+    file = RecordFile(folder / "checks.jsonl", asdict(settings()))
     check_cells(cells, *models(), file)
     return read_checks(file)
 
@@ -137,9 +138,9 @@ def test_other_settings_are_refused(folder: Path, cells: Cells, changed: dict[st
 @pytest.mark.parametrize("content", ["no study\n", "[]\n", '{"model": 3}\n'])
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "cells-0.jsonl").write_text(content)
-    with pytest.raises(EquiLMError, match="is not a file of study records"):
+    with pytest.raises(EquiLMError, match="is not a file of records"):
         read_cells(tmp_path, settings())
-    with pytest.raises(EquiLMError, match="is not a file of study records"):
+    with pytest.raises(EquiLMError, match="is not a file of records"):
         read_header(tmp_path)
     with pytest.raises(EquiLMError, match="There are no texts of a study"):
         read_header(tmp_path / "elsewhere")
@@ -147,14 +148,14 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_what_it_was_made_with_is_kept(folder: Path, cells: Cells) -> None:
     header = read_header(folder)
-    assert header["settings"] == settings()
-    assert torch.__version__.startswith(header["made_with"]["torch"])  # without the "+cpu" of a build
+    assert header.settings == settings()
+    assert torch.__version__.startswith(header.made_with["torch"])  # without the "+cpu" of a build
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([" Gay", " Straight"], "does not carry 'gay man' and 'straight man' as single tokens"),
+        ([" Gay", " Straight"], "no single tokens that turn 'gay man' into 'straight man'"),
         ([], "'gay' is 4 tokens"),
     ],
 )

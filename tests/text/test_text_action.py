@@ -132,7 +132,7 @@ def test_every_case_and_direction_at_order_three_and_four() -> None:
 def test_phrases() -> None:
     action = TextAction(DemographicAxis("origin", [("African American", "European American"), ("he said", "she said")]))
     assert action.act("an African\n  American's, AFRICAN\u00a0AMERICAN", 1) == (
-        "an European\n  American's, EUROPEAN\u00a0AMERICAN"
+        "a European\n  American's, EUROPEAN\u00a0AMERICAN"
     )
     assert action.act("He said, He Said HE SAID he Said", 1) == "She said, She Said SHE SAID he Said"
     for text in ("african american", "African-American", "South AfricanAmerican", "African Americans", "African"):

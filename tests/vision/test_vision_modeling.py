@@ -265,8 +265,13 @@ class TestTraining:
         assert model(x, return_dict=False)[0].shape == (3, LABELS)
 
     def test_trainer_evaluates(self, tmp_path: Path) -> None:
-        metrics = trainer(wrap(small_resnet(3), image_size=12), tmp_path).evaluate()
-        assert np.isfinite(metrics["eval_loss"])
+        model = wrap(small_resnet(3), image_size=12)
+        tried = trainer(model, tmp_path)
+        rows: Any = tried.eval_dataset
+        x, labels = torch.stack([row["pixel_values"] for row in rows]), torch.tensor([row["labels"] for row in rows])
+        with torch.no_grad():
+            expected = nn.functional.cross_entropy(model(x).logits, labels)
+        assert tried.evaluate()["eval_loss"] == pytest.approx(expected.item(), rel=1e-4)
 
     @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
     def test_gradient_checkpointing_changes_nothing(self) -> None:
@@ -279,6 +284,7 @@ class TestTraining:
             model.zero_grad()
             model(x, labels=labels).loss.backward()
             gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        assert any(gradient.abs().max() > 0 for gradient in gradients[0])
         for plain, checkpointed in zip(*gradients, strict=True):
             torch.testing.assert_close(plain, checkpointed)
 
@@ -297,6 +303,8 @@ def test_pipeline(tmp_path: Path) -> None:
     for before, after in zip(upright, turned, strict=True):
         assert before["label"] == after["label"]
         assert before["score"] == pytest.approx(after["score"], abs=1e-6)
+    other = classify(Image.fromarray(255 - np.asarray(image)))
+    assert abs(other[0]["score"] - upright[0]["score"]) > 1e-5, "another image must matter"
 
 
 def test_it_is_a_model_of_transformers() -> None:
@@ -319,7 +327,9 @@ class TestTimm:
         for num_labels in (None, 3):
             model = wrap(base, "d4", num_labels=num_labels, image_size=32)
             assert model.config.own_head is not None
-            torch.testing.assert_close(model(x).logits, model(x.rot90(1, (-2, -1))).logits)
+            logits = model(x).logits
+            assert (logits[0] - logits[1]).abs().max() > 10 * (logits - model(x.rot90(1, (-2, -1))).logits).abs().max()
+            torch.testing.assert_close(logits, model(x.rot90(1, (-2, -1))).logits)
 
     @pytest.mark.parametrize("arguments", [{}, {"num_labels": 3}, {"num_labels": 3, "features": "regular"}], ids=str)
     def test_the_wrapper_of_transformers_is_rebuilt(self, arguments: dict[str, Any], tmp_path: Path) -> None:

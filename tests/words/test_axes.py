@@ -1,5 +1,6 @@
 """Demographic axes: the built-in lists, files written by hand, and every refusal with the value it names."""
 
+import itertools
 import json
 import re
 from importlib.resources import files
@@ -17,6 +18,7 @@ from equilm.words.axes import BUILT_IN_AXES, DemographicAxis, load_axes
 SCHEMA = json.loads((files("equilm") / "words" / "lists" / "axis.schema.json").read_text("utf-8"))
 GENERAL = ("he", "she", "his", "her", "him")
 PAIRS = [["man", "woman"]]
+NAMES = DemographicAxis("names", [[["Jamal", "Greg"], ["Lakisha", "Emily"]]], axes=("gender", "race"))
 
 
 def _schema_accepts(data: Any) -> bool:
@@ -39,11 +41,16 @@ def _write(folder: Path, text: str) -> Path:
 
 def test_built_in_lists() -> None:
     axes = {name: DemographicAxis.load(name) for name in BUILT_IN_AXES}
-    assert {name: axis.size for name, axis in axes.items()} == {"gender": 2, "race": 2, "race3": 3, "orientation": 2}
-    assert axes["race"].words == (("Black", "White"),)
-    assert axes["race3"].words == (("Black", "White", "Asian"),)
-    assert axes["orientation"].words == (("gay", "straight"),)
-    assert len(axes["gender"].words) == 31
+    others = {"race3": 3, "race4": 4, "religion": 3, "names": 4}
+    assert {name: axis.size for name, axis in axes.items()} == {name: others.get(name, 2) for name in BUILT_IN_AXES}
+    assert axes["race-paper"].words == (("Black", "White"),) and axes["race"].words[0] == ("Black", "White")
+    assert axes["race3"].words[0] == ("Black", "White", "Asian")
+    assert axes["orientation-paper"].words == (("gay", "straight"),)
+    assert axes["gender-paper"].words[2] == ("his", "her") and ("his", "her") in axes["gender"].words
+    paper = set(axes["gender-paper"].words) - {("pa", "ma")}
+    assert paper < set(axes["gender"].words)
+    assert set(axes["gender-paper-without-his"].words) == set(axes["gender-paper"].words) - {("his", "her")}
+    assert axes["names"].factors == {"gender": 2, "race": 2} and len(axes["names"].words) == 9
     assert {("man", "woman"), ("he", "she"), ("sons", "daughters"), ("gentleman", "lady")} <= set(axes["gender"].words)
     for name, axis in axes.items():
         assert axis.name == name
@@ -53,7 +60,7 @@ def test_built_in_lists() -> None:
 
 def test_gender_leaves_out_what_does_not_map_one_to_one() -> None:
     words = {word for entry in DemographicAxis.load("gender").words for word in entry}
-    assert not words & {"his", "him", "her", "hers", "gay", "gays", "lesbian", "lesbians"}
+    assert not words & {"him", "hers", "gay", "gays", "lesbian", "lesbians"}
 
 
 @pytest.mark.parametrize("name", BUILT_IN_AXES)
@@ -73,6 +80,28 @@ def test_an_axis_is_a_value() -> None:
     assert axis == DemographicAxis("gender", (("man", "woman"),), ("he",))
     assert len({axis, DemographicAxis("gender", [("man", "woman")], ["he"])}) == 1
     assert axis.words == (("man", "woman"),)
+
+
+def test_joint_lists_are_flat_in_python_and_nested_in_json() -> None:
+    assert NAMES.words == (("Jamal", "Greg", "Lakisha", "Emily"),)
+    assert (NAMES.shape, NAMES.size, NAMES.factors) == ((2, 2), 4, {"gender": 2, "race": 2})
+    assert NAMES.to_dict()["words"] == [[["Jamal", "Greg"], ["Lakisha", "Emily"]]]
+    deep = [[["a", "b", "c"], ["d", "e", "f"]], [["g", "h", "i"], ["j", "k", "l"]]]
+    axis = DemographicAxis("deep", [deep], axes=("x", "y", "z"), modifiers=[deep], before=["people"])
+    assert axis.words == (tuple("abcdefghijkl"),)
+    assert axis.shape == (2, 2, 3)
+    for one in (NAMES, axis):
+        written = json.loads(json.dumps(one.to_dict()))
+        assert _schema_accepts(written)
+        assert DemographicAxis.from_dict(written) == one
+    assert axis.to_dict()["modifiers"] == axis.to_dict()["words"] == [deep]
+
+
+def test_a_modifier_may_also_be_a_word_of_its_axis() -> None:
+    axis = DemographicAxis("race", [("Black", "White")], modifiers=[("black", "white")], before=["people", "men"])
+    assert load_axes(axis) == (axis,)
+    assert DemographicAxis.from_dict(axis.to_dict()) == axis
+    assert axis.factors == {"race": 2}
 
 
 def test_a_general_word_may_stand_in_a_list() -> None:
@@ -120,6 +149,18 @@ SCHEMA_REFUSES: dict[str, tuple[Any, str]] = {
     "a general word is a number": ({"name": "x", "words": PAIRS, "general_words": [1]}, r"general_words\[0\].*got 1"),
     "a general word is padded": ({"name": "x", "words": PAIRS, "general_words": ["he "]}, "is 'he '"),
     "a general word twice": ({"name": "x", "words": PAIRS, "general_words": ["he", "he"]}, "'he' stands in general"),
+    "axes is text": ({"name": "x", "axes": "gender", "words": PAIRS}, "axes must be a list.*'gender'"),
+    "one axis": ({"name": "x", "axes": ["gender"], "words": [[["a", "b"], ["c", "d"]]]}, r"axes is \['gender'\]: exp"),
+    "an axis twice": ({"name": "x", "axes": ["a", "a"], "words": [[["a", "b"], ["c", "d"]]]}, "'a' stands in axes"),
+    "joint lists not nested": ({"name": "x", "axes": ["a", "b"], "words": PAIRS}, r"words\[0\]\[0\] must be a list"),
+    "nested without axes": ({"name": "x", "words": [[["a", "b"], ["c", "d"]]]}, r"words\[0\]\[0\] must be a string"),
+    "a joint list of one": ({"name": "x", "axes": ["a", "b"], "words": [[["a", "b"]]]}, "expected at least two"),
+    "a joint cell is a number": ({"name": "x", "axes": ["a", "b"], "words": [[["a", 1], ["c", "d"]]]}, "got 1"),
+    "modifiers is text": ({"name": "x", "words": PAIRS, "modifiers": "black", "before": ["man"]}, "must be a list"),
+    "before is text": ({"name": "x", "words": PAIRS, "modifiers": [["a", "b"]], "before": "man"}, "before must be"),
+    "before a capital": ({"name": "x", "words": PAIRS, "modifiers": [["a", "b"]], "before": ["Man"]}, "holds 'Man'"),
+    "before a phrase": ({"name": "x", "words": PAIRS, "modifiers": [["a", "b"]], "before": ["a c"]}, "holds 'a c'"),
+    "before a pronoun": ({"name": "x", "words": PAIRS, "modifiers": [["a", "b"]], "before": ["her"]}, "holds 'her'"),
     "notes is a list": ({"name": "x", "words": PAIRS, "notes": ["a"]}, r"notes must be a string, got \['a'\]"),
 }
 PYTHON_REFUSES: dict[str, tuple[Any, str]] = {
@@ -131,6 +172,22 @@ PYTHON_REFUSES: dict[str, tuple[Any, str]] = {
         {"name": "x", "words": [["man", "woman"], ["he", "Man"]]},
         r"'Man' stands in words\[0\] and again in words\[1\]",
     ),
+    "a joint list with a gap": (
+        {"name": "x", "axes": ["a", "b"], "words": [[["a", "b"], ["c", "d", "e"]]]},
+        r"words\[0\] is \[\['a', 'b'\], \['c', 'd', 'e'\]\], which holds lists of different lengths",
+    ),
+    "joint lists too deep": ({"name": "x", "axes": ["a", "b"], "words": [[[["a", "b"]] * 2] * 2]}, "must be a string"),
+    "joint lists of two shapes": (
+        {"name": "x", "axes": ["a", "b"], "words": [[["a", "b"], ["c", "d"]], [["e", "f", "g"], ["h", "i", "j"]]]},
+        "2 × 3 words, but .*2 × 2 words",
+    ),
+    "a joint word twice": ({"name": "x", "axes": ["a", "b"], "words": [[["a", "b"], ["c", "A"]]]}, "'A' stands in"),
+    "an axis that joins itself": ({"name": "x", "axes": ["x", "b"], "words": [[["a", "b"], ["c", "d"]]]}, "them 'x'"),
+    "modifiers for others": (
+        {"name": "x", "words": PAIRS, "modifiers": [["a", "b", "c"]], "before": ["man"]},
+        r"modifiers has lists of \('a', 'b', 'c'\), but words of \('man', 'woman'\)",
+    ),
+    "modifiers before nothing": ({"name": "x", "words": PAIRS, "modifiers": [["a", "b"]]}, "belong together"),
     "twice but for case": ({"name": "x", "words": [["Straße", "STRASSE"]]}, r"'STRASSE' stands in words\[0\] and"),
     "general but for case": ({"name": "x", "words": PAIRS, "general_words": ["he", "He"]}, "'He' stands in general"),
 }
@@ -165,7 +222,7 @@ _json = st.recursive(
 @given(
     data=st.fixed_dictionaries(
         {"name": st.just("x") | _json, "words": st.just(PAIRS) | _json},
-        optional=dict.fromkeys(("$schema", "general_words", "notes"), _json),
+        optional=dict.fromkeys(("$schema", "axes", "modifiers", "before", "general_words", "notes"), _json),
     )
 )
 def test_python_accepts_nothing_that_the_schema_refuses(data: Any) -> None:
@@ -180,7 +237,7 @@ def test_load_reads_a_file_by_path(as_text: bool, tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_not_built_in(tmp_path: Path) -> None:
-    with pytest.raises(EquiLMError, match=r"'gendre'.*gender, race, race3, orientation"):
+    with pytest.raises(EquiLMError, match=r"'gendre'.*gender, race, race3, race4, orientation"):
         DemographicAxis.load("gendre")
     with pytest.raises(EquiLMError, match=re.escape(str(tmp_path))):
         DemographicAxis.load(tmp_path)  # a folder is not a file
@@ -219,6 +276,17 @@ def test_load_axes_takes_one_or_several(tmp_path: Path) -> None:
             [DemographicAxis("a", [("x", "y")]), DemographicAxis("b", [("w", "X")])],
             "'X' stands in the axes 'a' and 'b'",
         ),
+        (
+            [
+                DemographicAxis("a", [("x", "y")]),
+                DemographicAxis("b", [("v", "w")], modifiers=[("X", "z")], before=["man"]),
+            ],
+            "'X' stands in the axes 'a' and 'b'",
+        ),
+        (
+            [DemographicAxis("race", [("x", "y", "z")]), NAMES],
+            "'race' has 3 members in one place and 2 in another",
+        ),
         ([DemographicAxis("a", [("x", "y")]), 3], "got 3"),
         ({"gender"}, "got {'gender'}"),
     ],
@@ -226,3 +294,15 @@ def test_load_axes_takes_one_or_several(tmp_path: Path) -> None:
 def test_load_axes_refuses(axes: Any, message: str) -> None:
     with pytest.raises(EquiLMError, match=message):
         load_axes(axes)
+
+
+_SUBJECTS = {name: name.split("-")[0].rstrip("34") for name in BUILT_IN_AXES}
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(BUILT_IN_AXES, 2)))
+def test_built_in_axes_combine_unless_they_are_about_one_subject(first: str, second: str) -> None:
+    if _SUBJECTS[first] == _SUBJECTS[second]:
+        with pytest.raises(EquiLMError, match="stands in the axes"):
+            load_axes([first, second])
+    else:
+        assert len(load_axes([first, second])) == 2

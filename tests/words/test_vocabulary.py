@@ -14,12 +14,13 @@ from small_tokenizers import byte_level, metaspace, uncased
 from tokenizers import AddedToken
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from equilm import EquiLMConfig
+from equilm._coverage import surface_forms
 from equilm.actions import TokenAction
 from equilm.errors import EquiLMError
 from equilm.groups import CyclicGroup, ProductGroup
-from equilm.words import Coverage
+from equilm.words import Coverage, cover_axes
 from equilm.words.axes import BUILT_IN_AXES, DemographicAxis
-from equilm.words.surface_forms import cover_axes, surface_forms
 from equilm.words.vocabulary import VocabularyAction, coverage_table
 
 GPT2 = Path(__file__).resolve().parents[3] / "shared" / "data" / "gpt2-tokenizer"
@@ -69,9 +70,12 @@ def _only_row(axis: DemographicAxis, tokenizer: PreTrainedTokenizerBase, variant
 
 
 def test_gpt2_has_the_papers_token_ids(gpt2: PreTrainedTokenizerBase) -> None:
-    gender, race, orientation = (VocabularyAction.from_axes(n, gpt2) for n in ("gender", "race", "orientation"))
+    gender, race, orientation = (
+        VocabularyAction.from_axes(name, gpt2, max_piece_share=None)
+        for name in ("gender-paper", "race-paper", "orientation-paper")
+    )
     assert (582, 2415) in gender.cycles[0]
-    assert (339, 673) in gender.cycles[0]
+    assert (339, 673) in gender.cycles[0] and (465, 607) in gender.cycles[0]
     assert race.cycles[0][0] == (2619, 2635)
     assert orientation.cycles[0][0] == (5650, 3892)
     for action in (gender, race, orientation):
@@ -79,19 +83,23 @@ def test_gpt2_has_the_papers_token_ids(gpt2: PreTrainedTokenizerBase) -> None:
         assert {339, 673, 465, 607, 683} <= set(action.general_ids)
 
 
-def test_gpt2_carries_every_gender_list_as_whole_words(gpt2: PreTrainedTokenizerBase) -> None:
-    action = VocabularyAction.from_axes("gender", gpt2)
-    assert len({row.entry for row in action.coverage if row.mapped and not row.general}) == 31
+@pytest.mark.parametrize(("name", "lists", "forms"), [("gender-paper", 32, 68), ("gender-paper-without-his", 31, 64)])
+def test_gpt2_has_every_list_of_the_paper_as_whole_words(
+    name: str, lists: int, forms: int, gpt2: PreTrainedTokenizerBase
+) -> None:
+    action = VocabularyAction.from_axes(name, gpt2, max_piece_share=None)
+    assert len({row.entry for row in action.coverage if row.mapped and not row.general}) == lists
     for row in action.coverage:
         if row.mapped:
             assert _spelled(gpt2, row) == row.words
-    assert len(action.cycles[0]) == 64
+    assert len(action.cycles[0]) == forms
 
 
-def test_smollm2_cannot_carry_five_gender_lists(smollm2: PreTrainedTokenizerBase) -> None:
-    with pytest.raises(EquiLMError, match="5 of 31 lists of axis 'gender'"):
-        VocabularyAction.from_axes("gender", smollm2)
-    action = VocabularyAction.from_axes("gender", smollm2, unmappable="skip")
+def test_smollm2_lacks_single_tokens_for_five_gender_lists(smollm2: PreTrainedTokenizerBase) -> None:
+    name = "gender-paper-without-his"
+    with pytest.raises(EquiLMError, match=f"5 of 31 lists of axis '{name}'"):
+        VocabularyAction.from_axes(name, smollm2, max_piece_share=None)
+    action = VocabularyAction.from_axes(name, smollm2, unmappable="skip", max_piece_share=None)
     mapped = {row.entry for row in action.coverage if row.mapped and not row.general}
     missing = {entry[0] for entry in action.axes[0].words if entry not in mapped}
     assert missing == {"grandson", "nephew", "boyfriend", "actors", "dads"}
@@ -103,9 +111,24 @@ def test_smollm2_cannot_carry_five_gender_lists(smollm2: PreTrainedTokenizerBase
 @pytest.mark.parametrize("name", ["race", "race3", "orientation"])
 def test_smollm2_carries_the_other_axes(name: str, smollm2: PreTrainedTokenizerBase) -> None:
     assert name in BUILT_IN_AXES
-    action = VocabularyAction.from_axes(name, smollm2, vocab_size=49280)
+    action = VocabularyAction.from_axes(name, smollm2, vocab_size=49280, unmappable="skip")
     assert action.permutation.shape == (3 if name == "race3" else 2, 49280)
     assert action.cycles[0][0] == tuple(_token(smollm2, f" {word}") for word in action.axes[0].words[0])
+
+
+def test_a_tokenizer_without_the_names_is_told_which_it_lacks(smollm2: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(
+        EquiLMError, match=r"(?s)9 of 9 lists of axis 'names'.*'Jamal' is 2 tokens.*Emily.*TextSymmetrizer"
+    ):
+        VocabularyAction.from_axes(["gender", "names"], smollm2, unmappable="skip")
+
+
+def test_names_that_are_tokens_can_join_the_gender_axis(smollm2: PreTrainedTokenizerBase) -> None:
+    gender = DemographicAxis.load("gender")
+    axis = DemographicAxis("gender", [*gender.words, ("Greg", "Emily"), ("Todd", "Anne"), ("Neil", "Jill")])
+    action = VocabularyAction.from_axes(axis, smollm2, unmappable="skip")
+    ids = torch.tensor(smollm2.encode("Then Emily said she saw Todd."))
+    assert smollm2.decode(action.act(ids, 1).tolist()) == "Then Greg said he saw Anne."
 
 
 # Surface forms
@@ -191,7 +214,7 @@ def test_unmarked_lower_case_only_if_asked_for() -> None:
 def test_metaspace_forms(scheme: str) -> None:
     tokenizer = metaspace(["▁man", "▁woman", "▁Man", "▁Woman", "Man", "Woman"], scheme)
     axis = DemographicAxis("gender", [("man", "woman")])
-    rows = _rows(VocabularyAction.from_axes(axis, tokenizer))
+    rows = _rows(VocabularyAction.from_axes(axis, tokenizer, max_piece_share=None))
     ids = tokenizer.convert_tokens_to_ids
     assert rows["man", "lower"].token_ids == ((ids("▁man"),), (ids("▁woman"),))
     assert rows["man", "title"].token_ids == ((ids("▁Man"),), (ids("▁Woman"),))
@@ -385,8 +408,8 @@ def test_a_product_swaps_each_axis_on_its_own() -> None:
 
 def test_one_axis_is_a_cyclic_group_and_names_are_enough() -> None:
     tokenizer = byte_level([" Black", " White", " Asian"])
-    assert VocabularyAction.from_axes("race3", tokenizer).group == CyclicGroup(3)
-    assert VocabularyAction.from_axes("race", tokenizer).axes == (DemographicAxis.load("race"),)
+    assert VocabularyAction.from_axes("race3", tokenizer, unmappable="skip").group == CyclicGroup(3)
+    assert VocabularyAction.from_axes("race", tokenizer, unmappable="skip").axes == (DemographicAxis.load("race"),)
 
 
 @st.composite
@@ -453,3 +476,46 @@ def test_the_table_is_a_group_action_that_agrees_with_its_coverage(
         )
     again = TokenAction.from_cycles(action.cycles, size, action.general_ids)
     assert torch.equal(again.permutation, action.permutation)
+
+
+def _of_names() -> PreTrainedTokenizerBase:
+    words = [" man", " woman", " Greg", " Emily", " Jamal", " Lakisha", " Brad", " Anne"]
+    return byte_level([*words, "Greg", "Emily", "Jamal", "Lakisha"])
+
+
+NAMES = DemographicAxis(
+    "names",
+    [[["Jamal", "Greg"], ["Lakisha", "Emily"]], [["Tyrone", "Brad"], ["Keisha", "Anne"]]],
+    axes=("gender", "race"),
+)
+
+
+def test_a_joint_list_moves_with_each_of_its_axes() -> None:
+    tokenizer = _of_names()
+    action = VocabularyAction.from_axes([GENDER, NAMES], tokenizer, unmappable="skip")
+    assert action.group == ProductGroup(CyclicGroup(2), CyclicGroup(2))
+    action.check()
+    for space in ("", " "):
+        jamal, greg, lakisha, emily = (_token(tokenizer, f"{space}{name}") for name in NAMES.words[0])
+        man, woman = (_token(tokenizer, f" {word}") for word in ("man", "woman"))
+        images = [(greg, man), (jamal, man), (emily, woman), (lakisha, woman)]
+        assert [(int(row[greg]), int(row[man])) for row in action.permutation] == images
+    rows = [row for row in action.coverage if row.entry == NAMES.words[1]]
+    assert not any(row.mapped for row in rows)
+    assert "'Tyrone' is" in rows[0].reason and "Brad" not in rows[0].reason  # the list is left out, and why is said
+    with pytest.raises(EquiLMError, match="1 of 2 lists of axis 'names' cannot be mapped"):
+        VocabularyAction.from_axes([DemographicAxis("gender", [("man", "woman")]), NAMES], tokenizer)
+
+
+def test_a_joint_list_alone_brings_both_of_its_factors() -> None:
+    axis = DemographicAxis("names", [[["Jamal", "Greg"], ["Lakisha", "Emily"]]], axes=("gender", "race"))
+    action = VocabularyAction.from_axes(axis, _of_names())
+    assert action.group == ProductGroup(CyclicGroup(2), CyclicGroup(2))
+    config = EquiLMConfig(
+        text_config={"model_type": "gpt2", "vocab_size": action.vocab_size},
+        axes=[axis.to_dict()],
+        coverage=[row.to_dict() for row in action.coverage],
+    )
+    read = EquiLMConfig.from_dict(json.loads(config.to_json_string()))
+    assert torch.equal(read.token_action().permutation, action.permutation)
+    assert DemographicAxis.from_dict(config.axes[0]) == axis  # type: ignore[index]

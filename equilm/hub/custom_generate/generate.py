@@ -1,4 +1,4 @@
-"""A fair `generate` for any causal language model of transformers; the work is done by the package `equilm`."""
+"""A fair `generate` for any causal language model of transformers, by the package `equilm`."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -14,16 +14,16 @@ def generate(
     level: Literal["token", "sequence"] = "token",
     **kwargs: Any,
 ) -> Any:
-    """As transformers' ``generate``, treating demographic groups alike.
+    """Like transformers' ``generate``, but treats demographic groups alike.
 
     Args:
         model: the model whose ``generate`` was called.
-        tokenizer: its tokenizer; None loads it from where the model came from.
+        tokenizer: its tokenizer; None loads it from the model's name or path.
         axes: built-in names ("gender", "race", "race3", "orientation") or paths of axis files.
-        relaxed: R-EquiLM: the axes' general words are left as the model has them.
+        relaxed: R-EquiLM: the logits of the axes' general words are not averaged.
         level: "token" averages the logits over the group at every step (EquiLM); "sequence" draws one group element for
             each text and runs the plain model once.
-        kwargs: all that ``generate`` takes.
+        kwargs: the arguments of ``generate``.
     """
     fair = EquiLMForCausalLM.from_base(model, tokenizer, axes=axes, relaxed=relaxed)
     if level == "token":
@@ -31,11 +31,11 @@ def generate(
     if level != "sequence":
         raise EquiLMError(f"level must be 'token' or 'sequence', got {level!r}.")
     if relaxed:
-        raise EquiLMError("relaxed=True has no sequence level: leave out one of the two.")
+        raise EquiLMError("relaxed=True cannot be used at the sequence level: leave out one of the two.")
     input_ids = kwargs.pop("inputs", None)
     if input_ids is None:
         input_ids = kwargs.pop("input_ids")
-    adopted = vars(model).pop("generate", None)  # a model loaded from this repository has this very function here
+    adopted = vars(model).pop("generate", None)  # a model loaded from this repository has this function as its own
     try:
         return symmetrized_generate(model, input_ids, fair.action, **kwargs)
     finally:

@@ -1,0 +1,52 @@
+"""The table of architectures as a page of the documentation."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+VERDICTS = {
+    "right": "every comparison agrees with the definition",
+    "refused": "an `EquiLMError` says what cannot be fair; nothing unfair is given out",
+    "as its base": "the base model contradicts itself there, or fails as well, so there is nothing to agree with",
+    "not built": "the base model alone could not be built, or does not run on text alone",
+    "wrong": "a comparison differs, and nothing said so",
+    "crashed": "an error that is not a refusal",
+}
+_TITLES = {"causal": "Causal language models", "seq2seq": "Encoder-decoders"}
+
+
+def write_page(page: Path, results: Mapping[str, Sequence[Mapping[str, Any]]], version: str) -> None:
+    """Write the page for results of both mappings, or one."""
+    parts = [_INTRODUCTION.format(version=version)]
+    for mapping, rows in results.items():
+        counts = Counter(row["verdict"] for row in rows)
+        parts.append(f"## {_TITLES[mapping]}\n")
+        parts.append("| | architectures | |\n|---|---:|---|")
+        parts += [f"| {verdict} | {counts[verdict]} | {meaning} |" for verdict, meaning in VERDICTS.items()]
+        parts.append(f"| all | {len(rows)} | |\n")
+        parts.append("| architecture | | |\n|---|---|---|")
+        order = list(VERDICTS)
+        for row in sorted(rows, key=lambda row: (-order.index(row["verdict"]), row["name"])):
+            parts.append(f"| `{row['name']}` | {row['verdict']} | {_cell(row['words'])} |")
+        parts.append("")
+    page.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _cell(words: str) -> str:
+    text = " ".join(words.split())
+    for sign in "\\|<>*_`[]$#":
+        text = text.replace(sign, f"\\{sign}")
+    return text
+
+
+_INTRODUCTION = """# Architectures
+
+Made by `python examples/conformance/run.py` with transformers {version}: do not edit.
+
+Of every architecture in transformers' mappings a tiny model with random weights is built, wrapped with one list of
+three tokens, and compared with the definition, φ(x)[v] = 1/|G| Σ_g M(g·x)[g·v], computed with the base model alone: the
+forward pass, cached steps, `generate`, one seed for X and gX, beam search, save and load; on prompts of 7 and 24
+tokens, one of two padded on the left. A model that keeps a state of another kind than transformers' caches, such as
+RWKV, has no cached steps: EquiLM runs its texts anew at each token.
+"""

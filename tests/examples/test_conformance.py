@@ -1,0 +1,69 @@
+"""The conformance command: cheap architectures agree with the definition, and what is broken is found."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import checks
+import pytest
+import torch
+from definition import average, cyclic_table
+from page import write_page
+from tiny_configs import tiny_config
+from torch import Tensor
+
+from equilm import EquiLMError, EquiLMForCausalLM
+
+RIGHT = [("gpt2", "causal"), ("llama", "causal"), ("jamba", "causal"), ("mamba", "causal"), ("t5", "seq2seq")]
+
+
+@pytest.mark.parametrize(("name", "mapping"), RIGHT)
+def test_right(name: str, mapping: str) -> None:
+    result = checks.check(name, mapping)
+    assert result.verdict == "right", result
+    assert len(result.checks) == 11
+
+
+def test_a_wrong_sum_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plain(self: Any, logits: Tensor, columns: Tensor, rows: Any, words: Tensor) -> Tensor:
+        return logits
+
+    monkeypatch.setattr(EquiLMForCausalLM, "_fix_words", plain)
+    result = checks.check("llama", "causal")
+    assert result.verdict == "wrong" and "differs by" in result.words
+
+
+def test_a_refusal_keeps_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(base: Any) -> Any:
+        raise EquiLMError("Not this one. Take another.")
+
+    monkeypatch.setattr(checks, "wrap", refuse)
+    result = checks.check("llama", "causal")
+    assert (result.verdict, result.words) == ("refused", "Not this one. Take another.")
+
+
+def test_a_base_that_cannot_be_built() -> None:
+    assert checks.check("gemma4_unified_assistant", "causal").verdict == "not built"
+
+
+def test_the_definition_turns_the_right_way() -> None:
+    table = cyclic_table(5, [1, 2, 3])
+    assert table.tolist() == [[0, 1, 2, 3, 4], [0, 2, 3, 1, 4], [0, 3, 1, 2, 4]]
+    # A model that says the token it was asked about: its mean is itself.
+    logits = average(table, lambda row: torch.nn.functional.one_hot(row[torch.tensor([[2, 4]])], 5).float())
+    assert logits.argmax(-1).tolist() == [[2, 4]] and logits.max() == 1
+
+
+def test_tiny_configurations_keep_every_kind_of_layer() -> None:
+    config = tiny_config("gemma3_text", "causal")
+    assert config.layer_types == ["sliding_attention", "full_attention"] and config.hidden_size == 32
+    assert tiny_config("bert", "causal").is_decoder
+
+
+def test_the_page(tmp_path: Path) -> None:
+    rows = [{"name": "a", "verdict": "right", "words": "", "checks": {}}]
+    rows.append({"name": "b", "verdict": "refused", "words": "It | cannot.\nSo it goes.", "checks": {}})
+    write_page(tmp_path / "page.md", {"causal": json.loads(json.dumps(rows))}, "5.24.0")
+    text = (tmp_path / "page.md").read_text("utf-8")
+    assert "| `b` | refused | It \\| cannot. So it goes. |" in text and "| right | 1 |" in text
+    assert text.index("`b`") < text.index("`a`"), "what is not right stands first"
