@@ -26,7 +26,7 @@ class StreamingTextAction:
     Example:
         >>> stream = StreamingTextAction(TextAction("gender"), 1)
         >>> [stream.feed(piece) for piece in ("The wo", "m", "an sa", "id: h", "e")], stream.flush()
-        (['The ', '', 'man sa', 'id: ', ''], 'she')
+        (['The ', '', 'man ', 'said: ', ''], 'she')
     """
 
     def __init__(self, action: TextAction, g: int, prompt: str = ""):

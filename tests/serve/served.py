@@ -25,7 +25,12 @@ class Served:
 
     def __init__(self, app: Any):
         self._app, self._loop = app, asyncio.new_event_loop()
-        settings: dict[str, Any] = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 1, "lifespan": "on"}
+        settings: dict[str, Any] = {
+            "log_config": None,
+            "access_log": False,
+            "timeout_graceful_shutdown": 1,
+            "lifespan": "on",
+        }
         self.server = uvicorn.Server(uvicorn.Config(app, **settings))
         self.url = ""
 
