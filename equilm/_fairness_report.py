@@ -11,6 +11,8 @@ _PROMISES = {
     "R-EquiLM": "equal logits for swapped and neutral words; no promise about general words or whole sentences",
 }
 
+_REASONS = 8  # so many lists that are not swapped are shown with their reasons
+
 
 @dataclass(frozen=True)
 class FairnessReport:
@@ -47,8 +49,7 @@ class FairnessReport:
         lines = [f"{state}: {self.reduction}", f"group: {self.group}, order {self.order}; {self.tokens} tokens swapped"]
         for axis, lists in self.swapped.items():
             lines.append(f"{axis}: swaps {', '.join('/'.join(words) for words in lists) or 'nothing'}")
-            for words, reason in self.not_swapped[axis].items():
-                lines.append(f"{axis}: NOT {'/'.join(words)}: {reason}")
+            lines.extend(f"{axis}: NOT {line}" for line in _shortened(axis, self.not_swapped[axis]))
         if self.general_words:
             lines.append(f"general words, as in the base model: {', '.join(self.general_words)}")
         lines.append(f"promise: {self.promise if self.active else 'none while off'}")
@@ -90,6 +91,14 @@ def fairness_report(config: EquiLMConfig, active: bool) -> FairnessReport:
         tokens=int(action.moved.sum()),
         promise=_PROMISES[method],
     )
+
+
+def _shortened(axis: str, not_swapped: dict[tuple[str, ...], str]) -> list[str]:
+    """A line for each list with its reason, or where they are many, one line that names them all."""
+    if len(not_swapped) <= _REASONS:
+        return [f"{'/'.join(words)}: {reason}" for words, reason in not_swapped.items()]
+    names = ", ".join("/".join(words) for words in not_swapped)
+    return [f"{names} ({len(not_swapped)} lists; fairness_report().not_swapped[{axis!r}] gives the reasons)"]
 
 
 def _reason(entry: tuple[str, ...], rows: list[Coverage]) -> str:

@@ -19,7 +19,7 @@ def load_metric(name: MetricName, config_name: str | None = None, **kwargs: Any)
         kwargs: further arguments of ``evaluate.load``.
 
     Returns:
-        The module: call its ``compute``. ``print(module.inputs_description)`` shows the arguments.
+        The module, with a ``compute``. ``print(module.inputs_description)`` shows the arguments.
 
     Raises:
         EquiLMError: for another name, or if `evaluate` is not installed.

@@ -89,7 +89,7 @@ def fit(
         arguments: further `transformers.TrainingArguments`, such as ``push_to_hub=True``.
 
     Returns:
-        The trainer: ``.state.best_metric`` is the validation accuracy, ``.sentences_seen`` the number of sentences.
+        The trainer. ``.state.best_metric`` is the validation accuracy, ``.sentences_seen`` the number of sentences.
 
     Raises:
         EquiLMError: for a seed out of range, and for fewer sentences than fit in a batch.

@@ -18,7 +18,7 @@ def invariant_pipeline(symmetrizer: TextSymmetrizer, pipeline: Any, *, mode: Mod
         mode: as in `TextSymmetrizer.invariant`.
 
     Returns:
-        A function that is called as the pipeline is: with a text, a ``{"text": …, "text_pair": …}`` or a list of
+        A function that is called as the pipeline is, with a text, a ``{"text": …, "text_pair": …}`` or a list of
         them, and ``top_k``: None for all labels, 1 (the default) for the likeliest, given as one dict.
     """
     scores = symmetrizer.invariant(lambda texts, **kwargs: pipeline(texts, top_k=None, **kwargs), mode=mode)

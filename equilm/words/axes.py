@@ -107,12 +107,12 @@ class DemographicAxis:
 
     @property
     def size(self) -> int:
-        """d, the length of each list: the number of groups, or of their combinations for joint lists."""
+        """d, the length of each list, which is the number of groups, or of their combinations for joint lists."""
         return math.prod(self.shape)
 
     @property
     def factors(self) -> dict[str, int]:
-        """The factors of the group that move this axis's words, with their sizes: its own, or those of a joint list."""
+        """The factors of the group that move this axis's words, with their sizes. A joint list has several."""
         return dict(zip(self.axes or (self.name,), self.shape, strict=True))
 
     @classmethod
