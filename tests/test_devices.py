@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from models import AXES, random_ids, tiny_model, wrap
+from models import ARCHITECTURES, AXES, random_ids, tiny_model, wrap
 from safetensors.torch import load_file
+from transformers import set_seed
 
 from equilm import EquiLMForCausalLM
 from equilm.testing import assert_equivariant
@@ -41,6 +42,37 @@ def test_disk_offload(folder: Path, tmp_path: Path, layer: str) -> None:
     ids[:, 0], ids[:, 1] = 10, 21  # no ties
     texts = [m.generate(ids, attention_mask=mask, max_new_tokens=5) for m in (model, whole)]
     assert torch.equal(*texts)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+class TestOnAGpu:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+    @pytest.mark.parametrize("axes", AXES)
+    @pytest.mark.parametrize("architecture", ARCHITECTURES)
+    def test_equivariance(self, architecture: str, axes: str, dtype: torch.dtype) -> None:
+        model: Any = wrap(tiny_model(architecture), AXES[axes])
+        model.to("cuda", dtype)
+        assert str(model.self_check()).startswith("passed")
+        assert_equivariant(model, random_ids(3, 9).cuda())
+
+    # What the compiler says of itself.
+    @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:TensorFloat32:UserWarning")
+    @pytest.mark.parametrize("cache", ["dynamic", "static"])  # a static cache is compiled
+    @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma3"])
+    def test_one_seed(self, architecture: str, cache: str) -> None:
+        model: Any = wrap(tiny_model(architecture), AXES["2x3"])
+        model.cuda()
+        ids = random_ids(3, 9).cuda()
+        ids[:, 0], ids[:, 1] = 10, 21  # no ties
+        texts = []
+        for g in model.group.elements:
+            set_seed(0)
+            given, mask = model.action.act(ids, g), torch.ones_like(ids)
+            settings = {"do_sample": True, "max_new_tokens": 8, "cache_implementation": cache}
+            texts.append(
+                model.action.act(model.generate(given, attention_mask=mask, **settings), model.group.inverse(g))
+            )
+        assert all(torch.equal(text, texts[0]) for text in texts)
 
 
 SCRIPT = """

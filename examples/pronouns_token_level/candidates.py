@@ -116,7 +116,7 @@ def candidates(
     def table(words: list[tuple[str, ...]]) -> Tensor:
         lists = replace(axis, words=words)
         action = VocabularyAction.from_axes(lists, tokenizer, vocab_size=vocab_size, unmappable="skip", **limits)
-        return action.permutation[1]  # (V,)
+        return action.permutation[1].to(torch.get_default_device())  # (V,)
 
     words = [entry for entry in axis.words if tuple(entry) != ("his", "her")]
     without, listed = table(words), table([*words, ("his", "her")])

@@ -47,8 +47,11 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="a text for the perplexities, such as Wikitext-2's test")
     parser.add_argument("--wikitext", action="store_true", help="Wikitext-2's test from the Hub for the perplexities")
     parser.add_argument("--blocks", type=int, help="only the first so many blocks of 1024 tokens")
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     base, tokenizer = load_offline_model() if arguments.model is None else load_base(arguments.model)
+    base = base.to(arguments.device)
+    torch.set_default_device(arguments.device)  # for the ids and the tables
     found = candidates(
         DemographicAxis.load(arguments.axis),
         tokenizer,

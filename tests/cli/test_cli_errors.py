@@ -140,6 +140,7 @@ def test_an_unforeseen_error_is_one_line_and_a_traceback_on_request(
         main(["audit", "--traceback"])
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_error(folder: str) -> None:
     audit = f"{sys.executable} -m equilm.cli.main audit --model {folder}"
     done = subprocess.run(

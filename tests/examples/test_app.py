@@ -19,7 +19,10 @@ from browser import CHROMIUM, chromium
 from playwright.sync_api import BrowserContext, Locator, Page
 from server import served
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+]
 
 APP = Path(__file__).parents[2] / "examples" / "app" / "app.py"
 BAD_LISTS = {

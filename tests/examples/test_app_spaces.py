@@ -37,6 +37,7 @@ def space(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield Client(url, verbose=False)
 
 
+@pytest.mark.slow
 def test_perplexity(
     base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -52,6 +53,7 @@ def test_perplexity(
             client.predict("", model_id, 12, api_name="/measure")
 
 
+@pytest.mark.slow
 def test_group_fairness(
     base: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

@@ -69,6 +69,7 @@ def test_a_model_saved_earlier_loads_by_its_own_code(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_a_model_saved_now_loads_by_its_own_code(
     base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:

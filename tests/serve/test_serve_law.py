@@ -53,7 +53,7 @@ def check_law(url: str, count: int) -> None:
 
 
 def test_answers_have_the_law_of_equation_4(gateways: Make, toy: ToyUpstream) -> None:
-    check_law(gateways(connect_timeout=120), 2_000)
+    check_law(gateways(connect_timeout=120), 1_000)
 
 
 @pytest.mark.slow
@@ -73,21 +73,22 @@ def answer(client: httpx.Client, url: str, path: str, body: dict[str, Any], **he
 
 
 @pytest.mark.parametrize(
-    ("path", "stream"),
+    ("path", "stream", "seeds"),
     [
-        ("chat/completions", True),
-        pytest.param("chat/completions", False, marks=pytest.mark.slow),
-        pytest.param("completions", True, marks=pytest.mark.slow),
-        pytest.param("completions", False, marks=pytest.mark.slow),
+        ("chat/completions", True, 30),
+        pytest.param("chat/completions", True, 200, marks=pytest.mark.slow),
+        pytest.param("chat/completions", False, 200, marks=pytest.mark.slow),
+        pytest.param("completions", True, 200, marks=pytest.mark.slow),
+        pytest.param("completions", False, 200, marks=pytest.mark.slow),
     ],
 )
 def test_with_one_seed_answers_to_all_swaps_are_swaps(
-    gateways: Make, toy: ToyUpstream, path: str, stream: bool
+    gateways: Make, toy: ToyUpstream, path: str, stream: bool, seeds: int
 ) -> None:
     url = gateways(axes=["gender", "race"])
     prompt, related = "The Black man said", 0
     with httpx.Client(timeout=30) as client:
-        for seed in range(200):
+        for seed in range(seeds):
             answers = []
             for image in PRODUCT.orbit(prompt):
                 body: dict[str, Any] = {"prompt": image, "stream": stream}
@@ -99,5 +100,5 @@ def test_with_one_seed_answers_to_all_swaps_are_swaps(
                     answers.append(answer(client, url, path, body, **{"X-Equilm-Seed": str(seed)}))
             wanted = [PRODUCT.act(answers[0], g) for g in PRODUCT.group.elements]
             related += answers == wanted
-    assert related == 200
-    assert len({request["seed"] for request in toy.requests}) == 200
+    assert related == seeds
+    assert len({request["seed"] for request in toy.requests}) == seeds

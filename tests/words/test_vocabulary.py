@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tokenizers import byte_level, metaspace, uncased
 from tokenizers import AddedToken
@@ -437,6 +437,7 @@ def _mapped(draw: st.DrawFn) -> tuple[list[DemographicAxis], PreTrainedTokenizer
     return axes, byte_level([*chosen, *(f" {word}" for axis in axes for word in axis.words[0])])
 
 
+@settings(max_examples=20)
 @given(mapped=_mapped(), unmarked_lower=st.booleans(), padding=st.integers(0, 3))
 def test_the_table_is_a_group_action_that_agrees_with_its_coverage(
     mapped: tuple[list[DemographicAxis], PreTrainedTokenizerBase], unmarked_lower: bool, padding: int
