@@ -5,13 +5,14 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --quiet --quiet --disable-pip-version-check
 INSTALLED := .venv/installed
 
-.PHONY: help demo test test-slow test-min test-latest test-core-min test-core-latest quality docs linkcheck clean
+.PHONY: help demo test test-slow test-exhaustive test-min test-latest test-core-min test-core-latest quality docs linkcheck clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       a language model with and without fairness'
 	@echo 'make test       the tests, without the slow ones'
 	@echo 'make test-slow  the slow ones: with the pretrained demo model'
+	@echo 'make test-exhaustive  those that take many minutes: tens of thousands of streams and draws'
 	@echo 'make test-min   the tests with the lowest versions that setup.cfg allows, in .venv-min'
 	@echo 'make test-latest  the tests with the newest of everything, in .venv-latest'
 	@echo 'make test-core-min, make test-core-latest  the core tests with the lowest and the newest transformers, quickly'
@@ -38,9 +39,14 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/pytest -n 2
 
-# The documentation's blocks are `make docs`'s.
+# PART names files or folders of tests. The documentation's blocks are `make docs`'s. Where no test is slow, pytest ends
+# with 5.
+PART ?= tests equilm
 test-slow: $(INSTALLED)
-	@$(BIN)/pytest -m slow --ignore=tests/docs/test_docs_blocks.py
+	@$(BIN)/pytest -n 2 -m slow --ignore=tests/docs/test_docs_blocks.py $(PART) || [ $$? -eq 5 ]
+
+test-exhaustive: $(INSTALLED)
+	@$(BIN)/pytest -n 2 -m exhaustive
 
 # The oldest torch brings its GPU libraries along: some gigabytes.
 test-min:

@@ -353,7 +353,8 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Module:
         """As in transformers; tokens that are new stay fixed by the group."""
         embeddings = self.language_model.resize_token_embeddings(*args, **kwargs)
-        self.config.get_text_config().vocab_size = self.language_model.config.get_text_config().vocab_size
+        self.vocab_size = self.language_model.config.get_text_config().vocab_size  # transformers sets it as well
+        self.config.get_text_config().vocab_size = self.vocab_size
         for name, table in self._tables().items():
             setattr(self, name, table.to(self.permutation.device))
         return embeddings

@@ -69,6 +69,16 @@ class EquiLMConfig(PreTrainedConfig):
         if self.problem_type is None:
             self.problem_type = base.problem_type
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in transformers. The configuration of a model of another type, such as a plain one, is refused."""
+        if (given := config_dict.get("model_type", cls.model_type)) != cls.model_type:
+            raise EquiLMError(
+                f"A saved model of the type {cls.model_type!r} was expected, but this is one of the type {given!r}. To "
+                "wrap a plain model, use from_base(name, axes=...)."
+            )
+        return super().from_dict(config_dict, **kwargs)
+
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """The part of the base model's configuration that is about text."""
         return cast(PreTrainedConfig, self.text_config).get_text_config(*args, **kwargs)
@@ -77,6 +87,10 @@ class EquiLMConfig(PreTrainedConfig):
     def vocab_size(self) -> int:
         """V, the size of the base model's (padded) vocabulary."""
         return cast(int, self.get_text_config().vocab_size)
+
+    @vocab_size.setter
+    def vocab_size(self, size: int) -> None:
+        self.get_text_config().vocab_size = size
 
     def _read_coverage(self) -> None:
         rows, axes = self.coverage or [], self.axes or []

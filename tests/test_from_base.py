@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from models import tiny_model
 from transformers import AutoModelForCausalLM, BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerBase
 from word_models import word_model, word_tokenizer
 
@@ -161,3 +162,10 @@ def test_models_that_cannot_be_wrapped(base: PreTrainedModel, tokenizer: PreTrai
         EquiLMForCausalLM.from_base(base, tokenizer, revision="main")
     with pytest.raises(EquiLMError, match="No axis 'shoes'"):
         EquiLMForCausalLM.from_base(base, tokenizer, axes="shoes")
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_a_plain_model_is_not_loaded_as_a_wrapped_one(architecture: str, tmp_path: Path) -> None:
+    tiny_model(architecture).save_pretrained(tmp_path)
+    with pytest.raises(EquiLMError, match=f"of the type '{architecture}'.*from_base"):
+        EquiLMForCausalLM.from_pretrained(tmp_path)

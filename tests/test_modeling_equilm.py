@@ -227,6 +227,7 @@ def test_save_and_load(architecture: str, dtype: torch.dtype, tmp_path: Path) ->
 def test_resized_embeddings_stay_fixed() -> None:
     model = wrap(tiny_model("llama"))
     model.resize_token_embeddings(VOCAB + 4)
+    assert model.vocab_size == model.config.vocab_size == VOCAB + 4
     ids = torch.cat([random_ids(2, 6), torch.full((2, 1), VOCAB + 1)], 1)
     assert model(input_ids=ids).logits.shape[-1] == VOCAB + 4
     assert_equivariant(model, ids)

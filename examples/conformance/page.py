@@ -28,12 +28,13 @@ def write_page(page: Path, results: Mapping[str, Sequence[Mapping[str, Any]]], v
         parts.append("| architecture | | |\n|---|---|---|")
         order = list(VERDICTS)
         for row in sorted(rows, key=lambda row: (-order.index(row["verdict"]), row["name"])):
-            parts.append(f"| `{row['name']}` | {row['verdict']} | {_cell(row['words'])} |")
+            parts.append(f"| `{row['name']}` | {row['verdict']} | {plain_text(row['words'])} |")
         parts.append("")
     page.write_text("\n".join(parts), encoding="utf-8")
 
 
-def _cell(words: str) -> str:
+def plain_text(words: str) -> str:
+    """These words in a cell of a table, without markup."""
     text = " ".join(words.split())
     for sign in "\\|<>*_`[]$#":
         text = text.replace(sign, f"\\{sign}")

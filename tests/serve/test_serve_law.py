@@ -56,7 +56,7 @@ def test_answers_have_the_law_of_equation_4(gateways: Make, toy: ToyUpstream) ->
     check_law(gateways(connect_timeout=120), 1_000)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_answers_have_the_law_of_equation_4_at_many_draws(gateways: Make, toy: ToyUpstream) -> None:
     check_law(gateways(connect_timeout=120), 100_000)
 

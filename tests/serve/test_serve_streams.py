@@ -129,7 +129,7 @@ def test_streams_cut_anywhere(
     check(name, content, arguments, seed, largest, ascii_only)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=10_000, deadline=None)
 @given(**cases)
 def test_ten_thousand_streams_cut_anywhere(

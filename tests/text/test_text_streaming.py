@@ -78,7 +78,7 @@ def test_any_cut_gives_what_the_whole_gives(name: str, prompt: str, text: str, s
     check(name, prompt, text, seed, largest)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=10_000, deadline=None)
 @given(**cases)
 def test_any_cut_ten_thousand_times(name: str, prompt: str, text: str, seed: int, largest: int) -> None:
