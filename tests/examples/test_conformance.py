@@ -1,10 +1,12 @@
 """The conformance command: cheap architectures agree with the definition, and what is broken is found."""
 
 import json
+import unittest
 from pathlib import Path
 from typing import Any
 
 import checks
+import mixins
 import pytest
 import torch
 from definition import average, cyclic_table
@@ -67,3 +69,50 @@ def test_the_page(tmp_path: Path) -> None:
     text = (tmp_path / "page.md").read_text("utf-8")
     assert "| `b` | refused | It \\| cannot. So it goes. |" in text and "| right | 1 |" in text
     assert text.index("`b`") < text.index("`a`"), "what is not right stands first"
+
+
+class Wrapped(unittest.TestCase):
+    """Stands for the tests of transformers, on a wrapped model."""
+
+    __test__ = False  # pytest does not run it by itself
+
+    def test_a_pass(self) -> None: ...
+
+    def test_b_skip(self) -> None:
+        self.skipTest("not for this model")
+
+    def test_c_refusal(self) -> None:
+        try:
+            raise EquiLMError("No states.")
+        except EquiLMError as error:
+            raise AssertionError("an error of the test") from error
+
+    def test_d_failure_of_the_base_too(self) -> None:
+        self.fail("both")
+
+    def test_e_failure(self) -> None:
+        self.fail("only | wrapped")
+
+    def test_generate_with_static_cache(self) -> None:
+        self.fail("more rows")
+
+
+class Base(Wrapped):
+    """The same on the base model."""
+
+    def test_e_failure(self) -> None: ...
+
+
+def test_what_came_of_transformers_own_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixins, "test_case", lambda model, wrapped: Wrapped if wrapped else Base)
+    found = list(mixins.outcomes("gpt2"))
+    assert [outcome.verdict for outcome in found] == [
+        *("passed", "skipped", "refused", "as its base", "failed", "by design"),
+    ]
+    assert found[2].words == "No states."
+    page = mixins.page({"gpt2": found})
+    assert "| failed | 1 |" in page and "only \\| wrapped" in page and "test_a_pass" not in page
+
+
+def test_no_test_of_transformers_fails_without_a_reason() -> None:
+    assert "| failed | 0 | 0 | 0 | 0 |" in mixins.PAGE.read_text("utf-8")
