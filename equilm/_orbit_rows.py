@@ -89,15 +89,13 @@ def all_rows(order: int, batch: int, device: torch.device) -> Rows:
     return Rows(branches, places, branches, torch.ones(order, dtype=torch.int64, device=device))
 
 
-def distinct_rows(
-    copies: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, parents: Tensor | None
-) -> Rows:
+def distinct_rows(copies: Tensor, attention_mask: Tensor | None, others: Tensor | None, parents: Tensor | None) -> Rows:
     """One row for each distinct permuted context.
 
     Args:
         copies: the new tokens of every g·x, int64, shape ``(|G|, B, T)``.
         attention_mask: shape ``(B, past + T)``; masked tokens do not tell contexts apart. None: all ones.
-        position_ids: shape ``(B, T)``, or None.
+        others: what else tells texts apart, such as positions and token types, side by side: ``(B, k·T)``, or None.
         parents: int64, shape ``(|G|, B)``: the cached row that each context continues; None without a past.
     """
     order, batch, length = copies.shape
@@ -107,8 +105,8 @@ def distinct_rows(
     # Parents come first: unique() sorts, so rows that do not fork keep their places and their cache is not copied.
     columns = [] if parents is None else [parents.flatten()[:, None]]
     columns.append(keys)
-    if position_ids is not None:
-        columns.append(position_ids.repeat(order, 1))
+    if others is not None:
+        columns.append(others.repeat(order, 1))
     distinct, inverse = torch.cat(columns, 1).unique(dim=0, return_inverse=True)  # (n, …), (|G|·B,)
     places = torch.arange(order * batch, device=copies.device)
     first = places.new_full((len(distinct),), order * batch).scatter_reduce(0, inverse, places, "amin")

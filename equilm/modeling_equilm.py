@@ -310,18 +310,16 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
 
     def _rows(self, copies: Tensor, per_text: dict[str, Any], cache: Any) -> Rows:
         order, batch = copies.shape[:2]
-        mask, positions = per_text.get("attention_mask"), per_text.get("position_ids")
-        unusual = isinstance(mask, dict) or (mask is not None and mask.ndim != 2)
-        if unusual or (positions is not None and positions.ndim != 2):
+        if any(isinstance(value, dict) or value.ndim != 2 for value in per_text.values()):
             return all_rows(order, batch, copies.device)
         parents = None
         if is_filled(cache):
             parents = branches_of(cache)
             if parents.shape[1] != batch:
                 raise EquiLMError(f"The cache holds {parents.shape[1]} texts, but input_ids {batch}.")
-        if positions is not None:
-            positions = positions.expand(batch, -1)
-        return distinct_rows(copies, mask, positions, parents)
+        others = [value.expand(batch, -1).long() for name, value in per_text.items() if name != "attention_mask"]
+        mask = per_text.get("attention_mask")
+        return distinct_rows(copies, mask, torch.cat(others, 1) if others else None, parents)
 
     def _shared_prefix(self, copies: Tensor, rows: Rows, batch: TextBatch, cache: Any) -> int:
         """The number of leading tokens worth running once for all g, before the first equality word."""

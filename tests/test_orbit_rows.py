@@ -115,6 +115,29 @@ def test_masks_tell_contexts_apart_and_masked_tokens_do_not() -> None:
     assert shapes == [(1, 3)]
 
 
+def test_texts_that_differ_in_token_types_share_no_row() -> None:
+    base = tiny_model("gpt2")
+    model = wrap(base)
+    ids, types = random_ids(1, 6).repeat(2, 1), torch.zeros(2, 6, dtype=torch.long)
+    ids[:, 2], types[1, 3:] = 10, 7
+    expected = torch.stack(
+        [
+            model.action.act_on_logits(
+                base(model.action.act(ids, g), token_type_ids=types).logits, model.group.inverse(g)
+            )
+            for g in model.group.elements
+        ]
+    ).mean(0)
+    assert not torch.allclose(expected[0], expected[1], atol=0.1)
+    torch.testing.assert_close(model(input_ids=ids, token_type_ids=types).logits, expected, atol=1e-4, rtol=0)
+    # Step by step with a cache, too.
+    cache, steps = None, []
+    for t in range(6):
+        output = model(input_ids=ids[:, t, None], token_type_ids=types[:, t, None], cache=cache, use_cache=True)
+        cache, _ = cache_of(output), steps.append(output.logits)
+    torch.testing.assert_close(torch.cat(steps, 1), expected, atol=1e-4, rtol=0)
+
+
 def test_repeating_texts_costs_nothing_and_reordering_drops_what_is_not_needed() -> None:
     model = wrap(tiny_model("llama"), AXES["d2"])
     cache: Any = DynamicCache()
