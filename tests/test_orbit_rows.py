@@ -131,10 +131,12 @@ def test_texts_that_differ_in_token_types_share_no_row() -> None:
     assert not torch.allclose(expected[0], expected[1], atol=0.1)
     torch.testing.assert_close(model(input_ids=ids, token_type_ids=types).logits, expected, atol=1e-4, rtol=0)
     # Step by step with a cache, too.
-    cache, steps = None, []
+    cache: Any = None
+    steps = []
     for t in range(6):
         output = model(input_ids=ids[:, t, None], token_type_ids=types[:, t, None], cache=cache, use_cache=True)
-        cache, _ = cache_of(output), steps.append(output.logits)
+        cache = cache_of(output)
+        steps.append(output.logits)
     torch.testing.assert_close(torch.cat(steps, 1), expected, atol=1e-4, rtol=0)
 
 
