@@ -37,7 +37,7 @@ def sample(generator: np.random.Generator, n: int, delta: float, direction: str,
     return LABELS[first], LABELS[np.where(generator.random(n) < 2 / 3, coupled, generator.choice(4, n, p=other))]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("paired", [False, True], ids=["independent", "paired"])
 @pytest.mark.parametrize("n", [50, 100, 500])
 @pytest.mark.parametrize(
