@@ -4,7 +4,7 @@ g·x and h·x share a row if g⁻¹h fixes x. So a text has one row until its fi
 of the axes that it mentions. Equal prompts of a batch also share rows until their texts differ. Sharing is exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,6 +113,22 @@ def distinct_rows(copies: Tensor, attention_mask: Tensor | None, others: Tensor 
     branches = inverse.view(order, batch)
     patterns, counts = branches.unique(dim=0, return_counts=True)
     return Rows(branches, first, patterns, counts)
+
+
+def tells_apart(per_text: Mapping[str, Any], batch: int) -> Tensor | None:
+    """Positions, token types and the like of texts side by side, as `distinct_rows` takes them.
+
+    Args:
+        per_text: each of shape ``(B, T)`` or ``(1, T)``, by name.
+        batch: B.
+    """
+    columns = [value.expand(batch, -1).long() for value in per_text.values()]
+    return torch.cat(columns, 1) if columns else None
+
+
+def is_unusual(per_text: Mapping[str, Any]) -> bool:
+    """Whether masks or positions have another shape than one value for each token; such rows cannot be compared."""
+    return any(isinstance(value, dict) or value.ndim != 2 for value in per_text.values())
 
 
 def per_row(value: Any, rows: Rows, batch: int) -> Any:

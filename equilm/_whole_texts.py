@@ -11,7 +11,7 @@ from transformers.utils.generic import ModelOutput
 
 from ._base_arguments import TextBatch, refuse_unknown, take_per_text
 from ._modeling_base import EquiLMPreTrainedModel
-from ._orbit_rows import Rows, all_rows, choose, distinct_rows
+from ._orbit_rows import Rows, all_rows, choose, distinct_rows, is_unusual, tells_apart
 from ._self_check import SelfCheck, check_text, quiet, skip_reason, tolerance
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError, EquiLMWarning
@@ -84,11 +84,9 @@ class WholeTextModel(EquiLMPreTrainedModel):
         Pooled heads look for the last token that is no padding among the ids, and do not ask the mask.
         """
         order, batch, _ = copies.shape
-        unusual = any(isinstance(value, dict) or value.ndim != 2 for value in per_text.values())
-        if torch.compiler.is_compiling() or not self._shares_rows or unusual:
+        if torch.compiler.is_compiling() or not self._shares_rows or is_unusual(per_text):
             return all_rows(order, batch, copies.device)
-        others = [value.expand(batch, -1).long() for value in per_text.values()]
-        return distinct_rows(copies, None, torch.cat(others, 1) if others else None, None)
+        return distinct_rows(copies, None, tells_apart(per_text, batch), None)
 
     def _outputs(self, arguments: dict[str, Any], of_one_text: bool) -> Any:
         """What the base model makes of rows: one after another where it has no padding token and reads single texts."""

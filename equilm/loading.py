@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from huggingface_hub.constants import HF_HOME
 from transformers import (
@@ -178,7 +178,7 @@ def _check_kind(name: str, config: Any, auto_class: Any) -> None:
         )
 
 
-def is_saved_wrapped(name: str | None) -> bool:
+def is_saved_wrapped(name: str | None) -> TypeGuard[str]:
     """Whether a Hub id or folder holds a wrapped causal model; None, the offline model, does not."""
     return name is not None and isinstance(AutoConfig.from_pretrained(name), EquiLMConfig)
 
@@ -198,7 +198,7 @@ def load_wrapped(
             model or an encoder-decoder that is.
     """
     fair_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[EquiLMConfig]  # as registered; importing it would make a circle
-    if name is not None and is_saved_wrapped(name):
+    if is_saved_wrapped(name):
         kinds = AutoConfig.from_pretrained(name).architectures or [fair_class.__name__]
         if kinds != [fair_class.__name__]:
             raise EquiLMError(

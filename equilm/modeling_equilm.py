@@ -14,7 +14,19 @@ from ._base_arguments import PER_TEXT, TextBatch, refuse_unknown, take_packing, 
 from ._base_weights import project_columns
 from ._compat import CACHE, cache_of, one_cache
 from ._modeling_base import EquiLMPreTrainedModel
-from ._orbit_rows import OrbitCache, Rows, adopt, all_rows, branches_of, choose, distinct_rows, is_filled, is_static
+from ._orbit_rows import (
+    OrbitCache,
+    Rows,
+    adopt,
+    all_rows,
+    branches_of,
+    choose,
+    distinct_rows,
+    is_filled,
+    is_static,
+    is_unusual,
+    tells_apart,
+)
 from .errors import EquiLMError
 
 
@@ -310,16 +322,15 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
 
     def _rows(self, copies: Tensor, per_text: dict[str, Any], cache: Any) -> Rows:
         order, batch = copies.shape[:2]
-        if any(isinstance(value, dict) or value.ndim != 2 for value in per_text.values()):
+        if is_unusual(per_text):
             return all_rows(order, batch, copies.device)
         parents = None
         if is_filled(cache):
             parents = branches_of(cache)
             if parents.shape[1] != batch:
                 raise EquiLMError(f"The cache holds {parents.shape[1]} texts, but input_ids {batch}.")
-        others = [value.expand(batch, -1).long() for name, value in per_text.items() if name != "attention_mask"]
-        mask = per_text.get("attention_mask")
-        return distinct_rows(copies, mask, torch.cat(others, 1) if others else None, parents)
+        others = {name: value for name, value in per_text.items() if name != "attention_mask"}
+        return distinct_rows(copies, per_text.get("attention_mask"), tells_apart(others, batch), parents)
 
     def _shared_prefix(self, copies: Tensor, rows: Rows, batch: TextBatch, cache: Any) -> int:
         """The number of leading tokens worth running once for all g, before the first equality word."""

@@ -122,6 +122,8 @@ class TestOutputs:
         assert AutoConfig.from_pretrained(tmp_path).vocab_size == VOCAB
         model.resize_token_embeddings(VOCAB + 3)
         assert model.config.vocab_size == VOCAB + 3
+        model.config.vocab_size = VOCAB  # as a user of transformers may set it
+        assert model.config.text_config.vocab_size == VOCAB
 
 
 UNKNOWN = {

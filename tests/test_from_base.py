@@ -89,6 +89,17 @@ def test_report(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> No
         assert not off.active and "OFF" in str(off) and "promise: none" in str(off)
 
 
+def test_many_lists_that_are_not_swapped_stand_in_one_line(
+    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    words = [("man", "woman"), *((f"unknown{i}", f"unheard{i}") for i in range(9))]
+    report = EquiLMForCausalLM.from_base(base, tokenizer, axes=[DemographicAxis("axis", words)]).fairness_report()
+    (line,) = [line for line in str(report).splitlines() if "NOT" in line]
+    assert (
+        "unknown0/unheard0, unknown1/unheard1" in line and "(9 lists; " in line and len(report.not_swapped["axis"]) == 9
+    )
+
+
 def test_report_of_the_relaxed_model(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     report = EquiLMForCausalLM.from_base(base, tokenizer, relaxed=True).fairness_report()
     assert report.method == "R-EquiLM" and report.general_words == ("he", "she", "his", "her", "him")

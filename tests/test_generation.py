@@ -128,7 +128,7 @@ def _speaking_model(cycles: Sequence[Sequence[Sequence[int]]]) -> EquiLMForCausa
 @pytest.mark.parametrize("decoder", ["greedy", "beams"])
 @pytest.mark.parametrize("axes", ["d2", "d3", "d4"])
 def test_ties_after_a_neutral_prompt_are_broken_evenly(axes: str, decoder: str) -> None:
-    model, seeds = _speaking_model(AXES[axes]), 100
+    model, seeds = _speaking_model(AXES[axes]), 200
     counts = _flips(model, seeds, **{**DECODERS[decoder], "num_return_sequences": 1, "max_new_tokens": 3})
     order = model.group.order
     assert len(counts) == order, "one text for each member"

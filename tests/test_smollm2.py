@@ -94,14 +94,14 @@ def test_neutral_prompts_give_each_member_equally_often(
     cycles: Any = model.config.token_cycles()
     partner = {token: tuple(sorted(pair)) for pair in cycles[0] for token in pair}
     counts: Counter[int] = Counter()
-    for seed in tqdm(range(60)):
+    for seed in tqdm(range(200)):
         set_seed(seed)
         texts: Any = model.generate(**inputs, max_new_tokens=4, do_sample=sample)
         for text in texts[:, inputs.input_ids.shape[1] :].tolist():
             first = next((token for token in text if token in partner), None)
             if first is not None:
                 counts[first] += 1
-    assert sum(counts.values()) > 30, "the prompts must lead to equality words, or nothing is tested"
+    assert sum(counts.values()) > 100, "the prompts must lead to equality words, or nothing is tested"
     for one, other in set(partner.values()):
         total = counts[one] + counts[other]
         assert abs(counts[one] - counts[other]) <= 5 * max(total, 1) ** 0.5, (one, other, counts)
