@@ -123,7 +123,7 @@ class TestOutputs:
         model.resize_token_embeddings(VOCAB + 3)
         assert model.config.vocab_size == VOCAB + 3
         model.config.vocab_size = VOCAB  # as a user of transformers may set it
-        assert model.config.text_config.vocab_size == VOCAB
+        assert model.config.get_text_config().vocab_size == VOCAB
 
 
 UNKNOWN = {
