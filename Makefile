@@ -43,7 +43,7 @@ test: $(INSTALLED)
 # with 5.
 PART ?= tests equilm
 test-slow: $(INSTALLED)
-	@$(BIN)/pytest -n 2 -m slow --ignore=tests/docs/test_docs_blocks.py $(PART) || [ $$? -eq 5 ]
+	@$(BIN)/pytest -n 2 -m "slow and not exhaustive" --ignore=tests/docs/test_docs_blocks.py $(PART) || [ $$? -eq 5 ]
 
 test-exhaustive: $(INSTALLED)
 	@$(BIN)/pytest -n 2 -m exhaustive

@@ -71,6 +71,7 @@ def test_his_follows_a_man_and_her_a_woman(
     torch.testing.assert_close(men[[his, her]], women[[her, his]], atol=1e-4, rtol=0)
 
 
+@pytest.mark.exhaustive
 def test_one_seed_one_text(loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     base, tokenizer = loaded
     for axis, groups in GROUPS.items():
@@ -84,6 +85,7 @@ def test_one_seed_one_text(loaded: tuple[PreTrainedModel, PreTrainedTokenizerBas
             assert torch.equal(model.action.act(texts[0], 1), texts[1])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("sample", [False, True], ids=["greedy", "sampled"])
 def test_neutral_prompts_give_each_member_equally_often(
     loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase], sample: bool
