@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -192,7 +193,7 @@ def test_equation_4_holds_for_one_picture_and_the_picture_counts(axes: str) -> N
     for chat, expected in zip(chats, log_q, strict=True):
         assert math.fsum(map(math.exp, expected)) == pytest.approx(1)
         for g in fair.action.group.elements:
-            moved = map_texts(chat, lambda text, g=g: fair.action.act(text, g))
+            moved = map_texts(chat, partial(fair.action.act, g=g))
             images = [fair.action.act(answer, g) for answer in answers]
             assert fair.log_prob(score, [moved] * 3, images) == pytest.approx(expected, abs=1e-12)
 
