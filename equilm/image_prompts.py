@@ -1,0 +1,105 @@
+"""Prompts with pictures: opening images, and what a model's processor makes of texts and the images in them."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import ProcessorMixin
+from transformers.image_utils import load_image
+from transformers.utils import is_vision_available
+
+from .errors import EquiLMError
+
+__all__ = ["image_inputs", "open_image"]
+
+# How long a server may take to begin to send a picture, in seconds.
+_TIMEOUT_S = 30.0
+
+
+def open_image(source: str | os.PathLike[str]) -> Any:
+    """A picture as a ``PIL.Image.Image`` in RGB, turned upright.
+
+    Args:
+        source: the path of a file, or an address that begins with ``http://`` or ``https://``.
+
+    Raises:
+        EquiLMError: for what is not there or is no picture, and without pillow.
+    """
+    if not is_vision_available():
+        raise EquiLMError("Pictures need pillow. Run: pip install pillow")
+    name = os.fspath(source)
+    is_address = name.startswith(("http://", "https://"))
+    if not is_address and not os.path.isfile(name):
+        raise EquiLMError(f"There is no file {name!r}: expected a picture, or an address that begins with https://.")
+    try:
+        return load_image(name, timeout=_TIMEOUT_S)
+    except Exception as error:  # noqa: BLE001 - decoders of pictures, and connections, fail in many ways
+        what = "The address" if is_address else "The file"
+        raise EquiLMError(f"{what} {name!r} is no picture that can be read, such as PNG or JPEG. {error}") from error
+
+
+def image_inputs(processor: Any, prompts: Sequence[str], images: Sequence[Any]) -> Any:
+    """What a model that reads pictures takes: each prompt with the same images, as one message of a user.
+
+    The processor's chat template puts them together, if it has one. Otherwise the text is continued as it is. Where a
+    prompt names the places of the images, by the processor's image token such as ``<image>``, they stand there;
+    otherwise before the text.
+
+    Args:
+        processor: the model's processor, from ``AutoProcessor.from_pretrained``.
+        prompts: texts.
+        images: one image or several, as `open_image` returns them.
+
+    Returns:
+        The processor's ``BatchFeature``: ``input_ids`` of shape ``(len(prompts), T)``, padded on the left,
+        ``attention_mask``, ``pixel_values`` and what else the model takes, for ``model.generate(**inputs)``.
+
+    Raises:
+        EquiLMError: for the tokenizer of a model of text, for no image, and for a prompt that names another number of
+            images.
+    """
+    if not isinstance(processor, ProcessorMixin):
+        raise EquiLMError(
+            f"A {type(processor).__name__} was given, which knows no pictures: images need a model that reads them, and "
+            "its processor from AutoProcessor.from_pretrained."
+        )
+    if not images:
+        raise EquiLMError("No image is given. A model that reads pictures can also be given text alone: tokenize it.")
+    token = str(getattr(processor, "image_token", None) or "")  # some families, such as BLIP, have none
+    texts = [_with_places(prompt, token, len(images)) for prompt in prompts]
+    settings: dict[str, Any] = {"return_tensors": "pt", "padding": True, "padding_side": "left"}
+    if processor.chat_template is None:
+        joined = [token.join(pieces) for pieces in texts]
+        return processor(text=joined, images=[list(images) for _ in texts], **settings)
+    chats = [[{"role": "user", "content": _parts(pieces, images)}] for pieces in texts]
+    return processor.apply_chat_template(
+        chats,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs=settings,
+    )
+
+
+def _with_places(prompt: str, token: str, count: int) -> list[str]:
+    """The pieces of a prompt between its images."""
+    pieces = prompt.split(token) if token else [prompt]
+    if len(pieces) == 1:
+        return [*[""] * count, prompt]
+    if len(pieces) - 1 != count:
+        raise EquiLMError(
+            f"The prompt {prompt!r} names {len(pieces) - 1} images by {token}, but the number of images given is "
+            f"{count}. Give one image for each {token}, or leave {token} out to have all of them before the text."
+        )
+    return pieces
+
+
+def _parts(pieces: Sequence[str], images: Sequence[Any]) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    for number, piece in enumerate(pieces):
+        if number:
+            parts.append({"type": "image", "image": images[number - 1]})
+        if piece:
+            parts.append({"type": "text", "text": piece})
+    return parts
