@@ -11,8 +11,8 @@ several copies of a batch are always whole ones, one after another, each with al
 import copy
 import inspect
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -26,6 +26,8 @@ from ._compat import SPELLINGS
 from ._coverage import check_table
 from ._generation import FairGenerationMixin
 from ._generation_checks import settings_of_call
+from ._orbit_rows import Rows
+from ._pictures import Pictures, encoded_once, named_tokens
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import transformers_model
@@ -34,9 +36,6 @@ __all__ = ["symmetrized_generate", "symmetrized_log_prob"]
 
 Generated: TypeAlias = Tensor | ModelOutput
 Warp: TypeAlias = Callable[..., Tensor]  # of ids and logits; transformers' processors name them in their own types
-# What a processor of transformers makes of pictures: a tensor, or a list of them, such as one for each picture.
-Pictures: TypeAlias = Mapping[str, Any]
-_PLACEHOLDER = re.compile("(image|video|vision|visual|frame|boi|eoi).*_token_(id|ids|index)")
 
 
 def symmetrized_generate(
@@ -95,11 +94,12 @@ def symmetrized_generate(
         tensors["attention_mask"] = attention_mask
     pictures = {name for name, value in tensors.items() if not _belongs_to_tokens(name, value, input_ids)}
     _check_pictures(model, action, pictures - {*inspect.signature(plain.generate).parameters})
-    order = None
+    order, seen, copies = None, Pictures(tensors, len(input_ids)), 1
     if beams == 1 and returned > 1:
         if pictures:
-            order = torch.arange(returned * len(input_ids)).view(returned, -1).T.flatten()  # copies of a text together
-            input_ids, tensors = input_ids.repeat(returned, 1), _copies(tensors, returned)
+            copies = returned
+            order = torch.arange(copies * len(input_ids)).view(copies, -1).T.flatten()  # copies of a text together
+            input_ids, tensors = input_ids.repeat(copies, 1), seen.repeated(copies)
         else:
             input_ids = input_ids.repeat_interleave(returned, dim=0)
             tensors = {name: value.repeat_interleave(returned, dim=0) for name, value in tensors.items()}
@@ -110,12 +110,13 @@ def symmetrized_generate(
     drawn = _draw(action, input_ids, tensors.get("attention_mask"), generator)
     if streamer is not None and order is not None:
         streamer = _InOrder(streamer, order)
-    result = plain.generate(
-        drawn.act(input_ids),
-        generation_config=config,
-        streamer=streamer and UserWordsStreamer(streamer, drawn),
-        **{**generate_kwargs, **tensors},
-    )
+    with _encoded_once(model, seen, copies):
+        result = plain.generate(
+            drawn.act(input_ids),
+            generation_config=config,
+            streamer=streamer and UserWordsStreamer(streamer, drawn),
+            **{**generate_kwargs, **tensors},
+        )
     texts = drawn.repeat(returned) if beams > 1 else drawn
     output = _without_cache(in_user_words(result, texts, drawn.repeat(beams)))
     elements = texts.elements
@@ -156,7 +157,7 @@ def symmetrized_log_prob(
         batch_size: the most rows to run at once; None: all. With pictures, the texts of a batch are run together, so at
             least B rows.
         pictures: for a model that sees, what its processor makes of the pictures in X: ``pixel_values`` and what comes
-            with them. They are encoded once for each distinct image of the batch.
+            with them.
 
     Returns:
         Shape ``(B,)``, float32, or float64 for a float64 model; ``-inf`` for a text that the sampler cannot make.
@@ -186,11 +187,14 @@ def symmetrized_log_prob(
     units = torch.cat([texts, masks], -1)  # what is run as a whole: with pictures a batch, else a row
     units = units if pictures else units.flatten(0, 1)[:, None]  # (units, rows, 2·(T + L))
     distinct, sources = units.unique(dim=0, return_inverse=True)
-    log_probs = []
+    seen, log_probs = Pictures(pictures, len(input_ids)), []
     for part in distinct.split(max(1, (batch_size or distinct[..., 0].numel()) // units.shape[1])):
         ids, mask = part.flatten(0, 1).chunk(2, dim=1)
-        along = _copies(pictures, len(part))
-        log_probs.append(_log_prob(model, ids, mask, continuation_ids.shape[1], warp, along, of_tokens))
+        copies = len(part) if pictures else 1
+        with _encoded_once(model, seen, copies):
+            log_probs.append(
+                _log_prob(model, ids, mask, continuation_ids.shape[1], warp, seen.repeated(copies), of_tokens)
+            )
     return torch.cat(log_probs).view(len(distinct), -1)[sources].view(order, -1).logsumexp(0) - math.log(order)
 
 
@@ -200,7 +204,7 @@ def _log_prob(
     mask: Tensor,
     length: int,
     warp: Warp | None,
-    pictures: Pictures,
+    pictures: Mapping[str, Any],
     of_tokens: Iterable[str],
 ) -> Tensor:
     """log P of the last ``length`` of the tokens ``(rows, T + length)`` after the others; shape ``(rows,)``.
@@ -259,14 +263,12 @@ def _check_pictures(model: PreTrainedModel, action: TokenAction, names: Iterable
         )
     if not set(names):
         return
-    for name, value in model.config.to_dict().items():
-        if _PLACEHOLDER.fullmatch(name) and value is not None:
-            for token in torch.as_tensor(value).flatten().tolist():
-                if 0 <= token < action.vocab_size and action.moved[token]:
-                    raise EquiLMError(
-                        f"The table moves token {token}, the {name} of {type(inside).__name__}, which stands for "
-                        "pictures. Leave it out of the lists: special tokens are fixed."
-                    )
+    for name, token in named_tokens(model.config).items():
+        if 0 <= token < action.vocab_size and action.moved[token]:
+            raise EquiLMError(
+                f"The table moves token {token}, the {name} of {type(inside).__name__}: in a text with pictures the "
+                "group may move words only. Leave it out of the lists."
+            )
 
 
 def _is_tensor_or_list_of_them(value: Any) -> bool:
@@ -279,14 +281,11 @@ def _belongs_to_tokens(name: str, value: Any, ids: Tensor) -> bool:
     return isinstance(value, Tensor) and value.shape[:2] == ids.shape and not name.startswith("pixel")
 
 
-def _copies(pictures: Pictures, times: int) -> dict[str, Any]:
-    """The arguments for a batch that is repeated as a whole."""
-    return {
-        name: (torch.cat([value] * times) if isinstance(value, Tensor) else list(value) * times)
-        if _is_tensor_or_list_of_them(value)
-        else value
-        for name, value in pictures.items()
-    }
+def _encoded_once(model: PreTrainedModel, pictures: Pictures, copies: int) -> AbstractContextManager[None]:
+    """Within the context, the model encodes the pictures of one of several copies of a batch."""
+    places = torch.arange(copies * pictures.texts)
+    branches = places.view(copies, -1)
+    return encoded_once(transformers_model(model), pictures, Rows(branches, places, branches, torch.ones(copies)))
 
 
 def _prolonged(name: str, value: Tensor, length: int) -> Tensor:

@@ -5,7 +5,13 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
-from transformers import CLIPImageProcessor, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
 from word_models import word_tokenizer
 
 IMAGE_TOKEN = "<image>"
@@ -34,7 +40,7 @@ def picture_processor(template: bool = True) -> Any:
 
 
 def picture_word_model(processor: Any, padding: int = 7) -> Any:
-    """A tiny random Llava whose vocabulary is padded beyond the tokenizer's."""
+    """A tiny random Llava whose vocabulary is padded beyond the tokenizer's; it writes whole words."""
     tokenizer = processor.tokenizer
     token = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
     sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -49,8 +55,11 @@ def picture_word_model(processor: Any, padding: int = 7) -> Any:
     for weights in model.parameters():
         if weights.ndim > 1 and float(weights.detach().std()) < 0.2:  # as vision towers begin
             torch.nn.init.normal_(weights, std=0.4)
-    # A text cannot name pictures that are not there.
-    model.generation_config.suppress_tokens = [token]
+    # It says nothing but whole words, so that its texts can be swapped as texts, and names no pictures.
+    words = {i for token, i in tokenizer.get_vocab().items() if token.startswith("Ġ") and len(token) > 1}
+    words -= set(tokenizer(" nephew Nephew").input_ids)  # it has no niece, so as a token a nephew stays one
+    model.lm_head.weight.data[tokenizer(" he she man woman Black White Asian").input_ids] *= 2
+    model.generation_config.suppress_tokens = [i for i in range(len(tokenizer) + padding) if i not in words]
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model.eval()
 

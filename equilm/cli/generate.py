@@ -11,9 +11,9 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMixin, set_seed
 
 from ..errors import EquiLMError
-from ..image_prompts import image_inputs, open_image
 from ..modeling_equilm import EquiLMForCausalLM
 from ..modeling_equilm_image_text import EquiLMForImageTextToText
+from ..text.image_prompts import image_inputs, open_image
 from .models import load_model
 from .parser import read_prompts
 

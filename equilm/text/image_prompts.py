@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import ProcessorMixin
 from transformers.image_utils import load_image
 from transformers.utils import is_vision_available
 
-from .errors import EquiLMError
+from ..errors import EquiLMError
 
 __all__ = ["image_inputs", "open_image"]
 
@@ -29,11 +30,16 @@ def open_image(source: str | os.PathLike[str]) -> Any:
         raise EquiLMError("Pictures need pillow. Run: pip install pillow")
     name = os.fspath(source)
     is_address = name.startswith(("http://", "https://"))
-    if not is_address and not os.path.isfile(name):
+    if not is_address and not Path(name).is_file():
         raise EquiLMError(f"There is no file {name!r}: expected a picture, or an address that begins with https://.")
     try:
-        return load_image(name, timeout=_TIMEOUT_S)
-    except Exception as error:  # noqa: BLE001 - decoders of pictures, and connections, fail in many ways
+        if is_address:
+            return load_image(name, timeout=_TIMEOUT_S)
+        from PIL import Image
+
+        with Image.open(name) as image:
+            return load_image(image)
+    except Exception as error:  # decoders of pictures, and connections, fail in many ways
         what = "The address" if is_address else "The file"
         raise EquiLMError(f"{what} {name!r} is no picture that can be read, such as PNG or JPEG. {error}") from error
 
@@ -60,8 +66,8 @@ def image_inputs(processor: Any, prompts: Sequence[str], images: Sequence[Any]) 
     """
     if not isinstance(processor, ProcessorMixin):
         raise EquiLMError(
-            f"A {type(processor).__name__} was given, which knows no pictures: images need a model that reads them, and "
-            "its processor from AutoProcessor.from_pretrained."
+            f"A {type(processor).__name__} was given, which knows no pictures: images need a model that reads them, "
+            "and its processor from AutoProcessor.from_pretrained."
         )
     if not images:
         raise EquiLMError("No image is given. A model that reads pictures can also be given text alone: tokenize it.")
