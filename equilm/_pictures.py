@@ -18,6 +18,8 @@ from .errors import EquiLMError
 _PLACEHOLDERS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 # Settings that a call may make of the picture encoder: the same for all rows, whatever their type.
 _SETTINGS = ("vision_feature_layer", "vision_feature_select_strategy", "vision_aspect_ratio")
+# Pixels in one long row for the whole batch, by what says how long each picture's part is.
+_PACKED = {"target_sizes": "pixel_values", "target_sizes_videos": "pixel_values_videos"}
 # Texts or their embeddings under names of their own, which the group would have to act on.
 _TEXTS = re.compile(r"(.*_)?(input_ids|inputs_embeds)|labels|decoder_.*|encoder_outputs|.*_hidden_states")
 
@@ -41,7 +43,11 @@ class Pictures:
 
     def repeated(self, times: int) -> dict[str, Any]:
         """The arguments for ``times`` copies of the texts."""
-        return {k: value if k in _SETTINGS else _repeat(value, times) for k, value in self.arguments.items()}
+        packed = {pixels for sizes, pixels in _PACKED.items() if sizes in self.arguments}
+        return {
+            name: value if name in _SETTINGS else _repeat(value, times, -1 if name in packed else 0)
+            for name, value in self.arguments.items()
+        }
 
 
 def take_pictures(arguments: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
@@ -167,9 +173,9 @@ def _first(value: Any, copies: int) -> Any:
     return value[: len(value) // copies] if isinstance(value, Tensor) and value.ndim else value
 
 
-def _repeat(value: Any, times: int) -> Any:
+def _repeat(value: Any, times: int, dim: int = 0) -> Any:
     if isinstance(value, Tensor):
-        return value.repeat(times, *[1] * (value.ndim - 1)) if value.ndim and times > 1 else value
+        return torch.cat([value] * times, dim) if value.ndim and times > 1 else value
     return list(value) * times if isinstance(value, list | tuple) else value
 
 
