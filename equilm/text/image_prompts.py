@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import ProcessorMixin
 from transformers.image_utils import load_image
-from transformers.utils import is_vision_available
+from transformers.utils.import_utils import is_vision_available
 
 from ..errors import EquiLMError
 
@@ -44,7 +44,9 @@ def open_image(source: str | os.PathLike[str]) -> Any:
         raise EquiLMError(f"{what} {name!r} is no picture that can be read, such as PNG or JPEG. {error}") from error
 
 
-def image_inputs(processor: Any, prompts: Sequence[str], images: Sequence[Any]) -> Any:
+def image_inputs(
+    processor: Any, prompts: Sequence[str], images: Sequence[Any], answers: Sequence[str] | None = None
+) -> Any:
     """What a model that reads pictures takes: each prompt with the same images, as one message of a user.
 
     The processor's chat template puts them together, if it has one. Otherwise the text is continued as it is. Where a
@@ -55,14 +57,15 @@ def image_inputs(processor: Any, prompts: Sequence[str], images: Sequence[Any]) 
         processor: the model's processor, from ``AutoProcessor.from_pretrained``.
         prompts: texts.
         images: one image or several, as `open_image` returns them.
+        answers: how the answers begin, one for each prompt, for the model to go on with. None: they begin anew.
 
     Returns:
         The processor's ``BatchFeature``: ``input_ids`` of shape ``(len(prompts), T)``, padded on the left,
         ``attention_mask``, ``pixel_values`` and what else the model takes, for ``model.generate(**inputs)``.
 
     Raises:
-        EquiLMError: for the tokenizer of a model of text, for no image, and for a prompt that names another number of
-            images.
+        EquiLMError: for the tokenizer of a model of text, for no image, for a prompt that names another number of
+            images, and for another number of answers than prompts.
     """
     if not isinstance(processor, ProcessorMixin):
         raise EquiLMError(
@@ -71,16 +74,22 @@ def image_inputs(processor: Any, prompts: Sequence[str], images: Sequence[Any]) 
         )
     if not images:
         raise EquiLMError("No image is given. A model that reads pictures can also be given text alone: tokenize it.")
+    if answers is not None and len(answers) != len(prompts):
+        raise EquiLMError(f"Expected an answer for each of {len(prompts)} prompts, got {len(answers)}.")
     token = str(getattr(processor, "image_token", None) or "")  # some families, such as BLIP, have none
     texts = [_with_places(prompt, token, len(images)) for prompt in prompts]
     settings: dict[str, Any] = {"return_tensors": "pt", "padding": True, "padding_side": "left"}
     if processor.chat_template is None:
-        joined = [token.join(pieces) for pieces in texts]
+        ends = [""] * len(texts) if answers is None else [f" {answer}" for answer in answers]
+        joined = [token.join(pieces) + end for pieces, end in zip(texts, ends, strict=True)]
         return processor(text=joined, images=[list(images) for _ in texts], **settings)
-    chats = [[{"role": "user", "content": _parts(pieces, images)}] for pieces in texts]
+    chats: Any = [[{"role": "user", "content": _parts(pieces, images)}] for pieces in texts]
+    for chat, answer in zip(chats, answers or (), strict=answers is not None):
+        chat.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     return processor.apply_chat_template(
         chats,
-        add_generation_prompt=True,
+        add_generation_prompt=answers is None,
+        continue_final_message=answers is not None,
         tokenize=True,
         return_dict=True,
         return_tensors="pt",

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from picture_words import drawn_picture, saved_picture_model
@@ -24,7 +25,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(path) for path in paths]
 
 
-def answers(capsys: pytest.CaptureFixture[str], folder: str, *arguments: str) -> list[dict[str, str]]:
+def answers(capsys: pytest.CaptureFixture[str], folder: str, *arguments: str) -> list[dict[str, Any]]:
     assert main(["generate", "--model", folder, "--jsonl", "--max-new-tokens", "6", *arguments]) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 

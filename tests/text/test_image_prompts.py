@@ -52,6 +52,18 @@ def test_without_a_chat_template_the_text_goes_on() -> None:
     assert texts(inputs, processor) == [f"{TOKENS}he is", f"she{TOKENS} is"]
 
 
+def test_answers_that_are_begun() -> None:
+    prompts, answers = ["Who is he", "Who"], ["he is", "she"]
+    processor = picture_processor()
+    inputs = image_inputs(processor, prompts, PICTURES[:1], answers)
+    assert texts(inputs, processor) == [f"user:{TOKENS} Who is heassistant: he is", f"user:{TOKENS} Whoassistant: she"]
+    processor = picture_processor(template=False)
+    inputs = image_inputs(processor, prompts, PICTURES[:1], answers)
+    assert texts(inputs, processor) == [f"{TOKENS}Who is he he is", f"{TOKENS}Who she"]
+    with pytest.raises(EquiLMError, match="Expected an answer for each of 2 prompts, got 1"):
+        image_inputs(processor, prompts, PICTURES[:1], answers[:1])
+
+
 def test_what_does_not_fit_is_refused() -> None:
     processor = picture_processor()
     with pytest.raises(EquiLMError, match="names 1 images by <image>, but the number of images given is 2"):
@@ -76,7 +88,7 @@ def test_pictures_are_opened_from_files_and_addresses(tmp_path: Path, server: st
     picture.convert("RGBA").save(tmp_path / "teal.png")
     for source in (tmp_path / "teal.png", str(tmp_path / "teal.png"), f"{server}/teal.png"):
         opened = open_image(source)
-        assert opened.mode == "RGB" and np.array_equal(opened, picture)
+        assert opened.mode == "RGB" and np.array_equal(np.asarray(opened), np.asarray(picture))
     with pytest.raises(EquiLMError, match=r"The address .*nothing\.png' is no picture"):
         open_image(f"{server}/nothing.png")
     with pytest.raises(EquiLMError, match="There is no file"):
