@@ -90,10 +90,8 @@ def names_of(axis: DemographicAxis) -> tuple[list[str], str]:
     Raises:
         EquiLMError: for a joint axis, whose lists have a word for each combination of groups.
     """
-    if not all(isinstance(word, str) for word in axis.words[0]):
-        raise EquiLMError(
-            f"The axis {axis.name!r} is a joint one: expected one whose lists have a word for each group."
-        )
+    if axis.axes:
+        raise EquiLMError(f"The axis {axis.name!r} is a joint one: expected one with a single word for each group.")
     groups = [str(word) for word in next((entry for entry in axis.words if entry[0] == "man"), axis.words[0])]
     return groups, groups[0] if groups[0] == "man" else f"{groups[0]} person"
 
@@ -116,7 +114,7 @@ def measure(
     groups, name = names_of(axis)
     kinds = ("plain", "fair")
     progress = tqdm(total=len(QUESTIONS) * len(pictures), unit="question", desc="Asking")
-    questions = []
+    questions: list[dict[str, Any]] = []
     for question, answer in QUESTIONS:
         rows = []
         for picture, image in pictures.items():
