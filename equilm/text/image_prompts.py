@@ -11,8 +11,6 @@ from transformers.utils.import_utils import is_vision_available
 
 from ..errors import EquiLMError
 
-__all__ = ["image_inputs", "open_image"]
-
 # How long a server may take to begin to send a picture, in seconds.
 _TIMEOUT_S = 30.0
 
