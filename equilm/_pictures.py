@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ _PACKED = {"target_sizes": "pixel_values", "target_sizes_videos": "pixel_values_
 # Texts or their embeddings under names of their own, which the group would have to act on.
 _TEXTS = re.compile(r"(.*_)?(input_ids|inputs_embeds)|labels|decoder_.*|encoder_outputs|.*_hidden_states")
 
+# PyTorch numbers hooks with a counter that two threads may read at once.
+_REGISTERING = Lock()
 # The call that shares its pictures in this thread or task.
 _CURRENT: ContextVar["_Sharing | None"] = ContextVar("current", default=None)
 
@@ -127,15 +130,17 @@ def encoded_once(base: Any, pictures: Pictures | None, rows: Rows) -> Iterator[N
         yield
         return
     sharing = _Sharing(copies)
-    before = encoder.register_forward_pre_hook(sharing.first_copy, with_kwargs=True)
-    after = encoder.register_forward_hook(sharing.all_copies)
+    with _REGISTERING:
+        before = encoder.register_forward_pre_hook(sharing.first_copy, with_kwargs=True)
+        after = encoder.register_forward_hook(sharing.all_copies)
     token = _CURRENT.set(sharing)
     try:
         yield
     finally:
         _CURRENT.reset(token)
-        before.remove()
-        after.remove()
+        with _REGISTERING:
+            before.remove()
+            after.remove()
 
 
 class _Sharing:
@@ -149,10 +154,12 @@ class _Sharing:
         self.copies = copies
         self.is_shared = False  # the encoder's current call
 
-    def first_copy(self, _encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def first_copy(self, _encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
         """Before the encoder runs: leave the first of equal copies, if that is what it was given."""
+        if _CURRENT.get() is not self or kwargs is None:  # a call in another thread; this one's has keywords
+            return None
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.ndim]
-        self.is_shared = _CURRENT.get() is self and bool(tensors) and all(_is_repeated(v, self.copies) for v in tensors)
+        self.is_shared = bool(tensors) and all(_is_repeated(value, self.copies) for value in tensors)
         if not self.is_shared:
             return None
         return tuple(_first(v, self.copies) for v in args), {k: _first(v, self.copies) for k, v in kwargs.items()}
