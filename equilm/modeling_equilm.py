@@ -10,7 +10,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutputWithPast
 from transformers.utils.generic import is_flash_attention_requested
 
-from ._base_arguments import PER_TEXT, TextBatch, refuse_unknown, take_packing, take_per_text
+from ._base_arguments import PER_TEXT, TextBatch, own_positions, refuse_unknown, take_packing, take_per_text
 from ._base_weights import project_columns, trunk
 from ._compat import CACHE, cache_of, one_cache
 from ._modeling_base import EquiLMPreTrainedModel
@@ -27,7 +27,8 @@ from ._orbit_rows import (
     is_unusual,
     tells_apart,
 )
-from ._pictures import aligned_rows, encoded_once
+from ._picture_encoder import encoded_once
+from ._pictures import aligned_rows
 from .errors import EquiLMError
 
 
@@ -187,6 +188,9 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             logits = outputs.logits[:, kept_positions(logits_to_keep)]
             unpermuted = torch.arange(len(logits), device=logits.device)
         else:
+            if position_ids is None and not torch.compiler.is_compiling():
+                given = {"attention_mask": attention_mask, CACHE: cache}
+                kwargs["position_ids"] = own_positions(self.language_model, input_ids, given)
             batch = self._batch(input_ids, kwargs)
             routed = self._routes(kwargs) and labels is not None
             logits, outputs, unpermuted = self._average(batch, cache, logits_to_keep, labels if routed else None)
