@@ -249,8 +249,8 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
             )
         except AttributeError as error:
             raise EquiLMError(
-                f"{type(base).__name__} generates from outputs that belong to the permuted rows ({error}), so its texts "
-                "cannot be generated fairly. Its forward pass is fair; symmetrized_generate makes whole texts fair."
+                f"{type(base).__name__} generates from outputs that belong to the permuted rows ({error}): its texts "
+                "cannot be fair. Its forward pass is; symmetrized_generate makes whole texts fair."
             ) from error
 
 
