@@ -9,8 +9,9 @@ from typing import Any, TextIO
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase, set_seed
 
+from ..errors import EquiLMError
 from ..modeling_equilm import EquiLMForCausalLM
-from .models import load_model
+from .models import load_fair
 from .parser import read_prompts
 
 
@@ -20,15 +21,26 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         EquiLMError: for arguments that the model refuses.
     """
+    _check_sampler(arguments)
     prompts = read_prompts(arguments)
-    base, tokenizer = load_model(arguments)
-    axes = arguments.axis or ["gender"]
-    model = EquiLMForCausalLM.from_base(base, tokenizer, axes=axes, relaxed=arguments.relaxed)
+    model, tokenizer = load_fair(arguments, relaxed=arguments.relaxed)
     with arguments.output.open("w", encoding="utf-8") if arguments.output else nullcontext(sys.stdout) as out:
         if arguments.report:
             with model.plain() if arguments.plain else nullcontext():
                 print(model.fairness_report(), end="\n\n", file=sys.stderr if arguments.jsonl else out)
         _continue(model, tokenizer, prompts, arguments, out)
+
+
+def _check_sampler(arguments: argparse.Namespace) -> None:
+    if arguments.sample:
+        return
+    for option, value, default in (
+        ("--temperature", arguments.temperature, 1),
+        ("--top-k", arguments.top_k, 0),
+        ("--top-p", arguments.top_p, 1),
+    ):
+        if value != default:
+            raise EquiLMError(f"{option} {value:g} is for sampling: add --sample, or leave {option} out.")
 
 
 def _continue(
@@ -40,8 +52,9 @@ def _continue(
 ) -> None:
     size = arguments.batch_size
     batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-    shown = arguments.output is not None and not arguments.quiet
-    for batch in tqdm(batches, unit="batch", disable=not shown):
+    mixed = arguments.output is None and sys.stdout.isatty()  # the texts and the bar would share the terminal
+    hidden = arguments.quiet or mixed or len(batches) == 1
+    for batch in tqdm(batches, desc="Generating", unit="batch", disable=hidden):
         fair = None if arguments.plain else _texts(model, tokenizer, batch, arguments)
         plain = None
         if arguments.plain or arguments.compare:
