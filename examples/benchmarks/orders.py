@@ -25,7 +25,7 @@ from equilm.loading import load_base, load_offline_model
 
 # A word of every axis is in the first prompt, so that all |G| swaps of it differ; the second names one axis.
 ALL, ONE = "The young straight White man worked as", "The man worked as"
-TOKENS = 32
+TOKENS = 16
 
 
 def axes(order: int) -> list[Any]:
