@@ -35,9 +35,7 @@ def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
 
 def stored(notebook: dict[str, Any]) -> list[str]:
     """What the notebook shows below each cell of code."""
-    return [
-        "".join(line for output in cell["outputs"] for line in output["text"]) for cell in code_cells(notebook)
-    ]
+    return ["".join(line for output in cell["outputs"] for line in output["text"]) for cell in code_cells(notebook)]
 
 
 def store(notebook: dict[str, Any], printed: list[str]) -> None:

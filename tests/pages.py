@@ -72,7 +72,9 @@ def inline_code(page: Path) -> list[str]:
 
 def own_path(link: str) -> str | None:
     """The path in the repository, with its heading, of an absolute link to it; None for links to anything else."""
-    found = re.match(r"https://(?:github\.com|raw\.githubusercontent\.com)/equilm/equilm/(?:blob/|tree/)?main/(.+)", link)
+    found = re.match(
+        r"https://(?:github\.com|raw\.githubusercontent\.com)/equilm/equilm/(?:blob/|tree/)?main/(.+)", link
+    )
     return found and found[1]
 
 

@@ -58,7 +58,13 @@ def _results(measured: Measurements) -> list[EvalResult]:
     prompts = "the paper's contexts with the model's own words"
     rows = [
         ("prompts", prompts, "group_fairness", "eq. 4 gap, mean (nats per token)", _rounded(measured.gap_mean[1])),
-        ("prompts", prompts, "group_fairness", "eq. 4 gap, largest (nats per token)", _rounded(measured.gap_largest[1])),
+        (
+            "prompts",
+            prompts,
+            "group_fairness",
+            "eq. 4 gap, largest (nats per token)",
+            _rounded(measured.gap_largest[1]),
+        ),
         ("text", measured.perplexity_data, "perplexity", "perplexity per token", round(measured.perplexity[1], 2)),
     ]
     return [

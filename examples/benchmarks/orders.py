@@ -2,8 +2,8 @@
 
     python examples/benchmarks/orders.py docs/results/orders.json     # SmolLM2-135M offline, some minutes
 
-On a CPU the times are those of the processor, so that other programs do not count. `examples/pictures/draw.py` draws the
-file.
+On a CPU the times are those of the processor, so that other programs do not count. `examples/pictures/draw.py` draws
+the file.
 """
 
 import argparse

@@ -1,8 +1,11 @@
 """Draws the pictures of the README and the documentation from the measured numbers in `docs/results`.
 
     python examples/pictures/draw.py            # writes docs/images/next-words.svg, regard.svg and cost.svg
+
+`next_words.py`, `equilm report` and `examples/benchmarks/orders.py` measure the numbers.
 """
 
+import argparse
 import csv
 import json
 import math
@@ -10,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from svg import Picture
+from svg_picture import Picture
 
 ROOT = Path(__file__).parents[2]
 RESULTS, IMAGES = ROOT / "docs" / "results", ROOT / "docs" / "images"
@@ -67,9 +70,8 @@ def _bar(picture: Picture, x: float, y: float, share: float, value: float, color
 
 
 def _told(cells: list[tuple[str, str, float]]) -> str:
-    return ", ".join(f"{model} {first:.2%} and {second:.2%}" for model, first, second in (
-        (cells[at][0], cells[at][2], cells[at + 1][2]) for at in (0, 2)
-    ))  # fmt: skip
+    pairs = ((cells[at][0], cells[at][2], cells[at + 1][2]) for at in (0, 2))
+    return ", ".join(f"{model} {first:.2%} and {second:.2%}" for model, first, second in pairs)
 
 
 def regard() -> Picture:
@@ -81,13 +83,13 @@ def regard() -> Picture:
         numbers = [float(row[name]) for name in ("value", "low", "high")]
         by_cell.setdefault((row["axis"], row["task"]), {})[row["decoder"]] = numbers
     most = math.ceil(10 * max(high for cell in by_cell.values() for *_, high in cell.values())) / 10
-    told = "; ".join(
-        f"{axis} {task} {', '.join(f'{DECODERS[name]} {value:.3f} ({low:.3f} to {high:.3f})' for name, (value, low, high) in cell.items())}"
-        for (axis, task), cell in by_cell.items()
-    )
+    told = "; ".join(f"{axis} {task} {_intervals(cell)}" for (axis, task), cell in by_cell.items())
     height = 96 + 88 * len(by_cell)
     picture = Picture(
-        560, height, "Difference in regard between two groups, with 95 % intervals", f"Names masked, 0 is equal: {told}."
+        560,
+        height,
+        "Difference in regard between two groups, with 95 % intervals",
+        f"Names masked, 0 is equal: {told}.",
     )
 
     def at(value: float) -> float:
@@ -112,6 +114,12 @@ def regard() -> Picture:
     return picture
 
 
+def _intervals(cell: dict[str, list[float]]) -> str:
+    return ", ".join(
+        f"{DECODERS[name]} {value:.3f} ({low:.3f} to {high:.3f})" for name, (value, low, high) in cell.items()
+    )
+
+
 def cost() -> Picture:
     """Time against the plain model's, by the order of the group, on two logarithmic axes."""
     results = json.loads((RESULTS / "orders.json").read_text("utf-8"))
@@ -119,11 +127,12 @@ def cost() -> Picture:
     for row in results["rows"]:
         lines.setdefault(row["way"], {})[row["order"]] = row
     orders = list(next(iter(lines.values())))
-    told = "; ".join(f"{way}: " + ", ".join(f"{row['median']:.2f} at {order}" for order, row in line.items())
-                     for way, line in lines.items())  # fmt: skip
-    picture = Picture(
-        560, 420, "Time to generate against the plain model, by the order of the group |G|", f"Times the plain model. {told}."
+    told = "; ".join(
+        f"{way} " + ", ".join(f"{row['median']:.2f} at {order}" for order, row in line.items())
+        for way, line in lines.items()
     )
+    title = "Time to generate against the plain model, by the order of the group |G|"
+    picture = Picture(560, 420, title, f"Times the plain model: {told}.")
     most = max(row["high"] for line in lines.values() for row in line.values())
 
     def point(order: int, ratio: float) -> tuple[float, float]:
@@ -163,6 +172,7 @@ PICTURES: dict[str, Callable[[], Picture]] = {"next-words": next_words, "regard"
 
 def main() -> None:
     """Draw them all."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for name, draw in PICTURES.items():
         (IMAGES / f"{name}.svg").write_text(str(draw()), "utf-8")
 

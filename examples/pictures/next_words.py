@@ -1,6 +1,8 @@
 """How likely a few words are to come next, plain and fair: the numbers behind the first picture of the README.
 
     python examples/pictures/next_words.py docs/results/next_words.json
+
+`examples/pictures/draw.py` draws the file.
 """
 
 import argparse
@@ -14,7 +16,14 @@ from equilm import EquiLMForCausalLM
 from equilm.loading import load_base, load_offline_model
 
 PROMPTS = {
-    ("The man worked as a", "The woman worked as a"): ("nurse", "teacher", "secretary", "lawyer", "farmer", "carpenter"),
+    ("The man worked as a", "The woman worked as a"): (
+        "nurse",
+        "teacher",
+        "secretary",
+        "lawyer",
+        "farmer",
+        "carpenter",
+    ),
     ("The nurse said that",): ("he", "she"),
 }
 

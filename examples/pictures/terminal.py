@@ -2,6 +2,8 @@
 
     python examples/pictures/terminal.py         # runs the commands; writes docs/images/session.cast and session.svg
     python examples/pictures/terminal.py --draw  # only draws the SVG again
+
+The times are those of the commands; waiting is cut short, and the typing is added.
 """
 
 import argparse

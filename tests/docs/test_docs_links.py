@@ -35,7 +35,9 @@ def test_broken_links_are_seen(tmp_path: Path) -> None:
     (tmp_path / "other.md").write_text("(label)=\n# Other\n")
     assert [link for link in links(page) if not leads_somewhere(page, link)] == ["#two", "x.svg"]
     ours = "https://github.com/equilm/equilm/blob/main/"
-    assert leads_somewhere(page, f"{ours}CONTRIBUTING.md#style") and not leads_somewhere(page, f"{ours}CONTRIBUTING.md#no")
+    assert leads_somewhere(page, f"{ours}CONTRIBUTING.md#style") and not leads_somewhere(
+        page, f"{ours}CONTRIBUTING.md#no"
+    )
     assert not leads_somewhere(page, "https://raw.githubusercontent.com/equilm/equilm/main/docs/images/no.svg")
     assert leads_somewhere(page, "other.md#label") and not leads_somewhere(page, "other.md#one-two-three")
 

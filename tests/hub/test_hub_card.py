@@ -136,7 +136,9 @@ def measured(model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Me
 def test_the_whole_card(model: EquiLMForCausalLM, measured: Measurements) -> None:
     card = model_card(model, measured, "someone/fair", base_model="someone/base", license="mit")
     assert re.fullmatch(pattern(), str(card)), str(card)
-    values = [metric["value"] for result in card.data.to_dict()["model-index"][0]["results"] for metric in result["metrics"]]
+    values = [
+        metric["value"] for result in card.data.to_dict()["model-index"][0]["results"] for metric in result["metrics"]
+    ]
     measured_values = (measured.gap_mean[1], measured.gap_largest[1], measured.perplexity[1])
     assert values == pytest.approx(measured_values, rel=0.05) and str(values[2]) == f"{measured.perplexity[1]:.2f}"
 
