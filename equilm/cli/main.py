@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 from .parser import build_parser, one_line
 
@@ -44,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _set_up_output(*, quiet: bool) -> None:
     """What is shown on standard error besides the command's own progress bars."""
-    import huggingface_hub.utils as hub
     from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
+    from huggingface_hub.utils.tqdm import enable_progress_bars
     from transformers.utils import logging as transformers_logging
 
     from equilm import logging as equilm_logging
@@ -60,11 +61,18 @@ def _set_up_output(*, quiet: bool) -> None:
     if "EQUILM_VERBOSITY" not in os.environ:
         equilm_logging.set_verbosity_info()
     if not HF_HUB_DISABLE_PROGRESS_BARS:
-        hub.enable_progress_bars()  # a download may take minutes
+        enable_progress_bars()  # a download may take minutes
 
 
-def _show_warning(message: Warning | str, *_where: object) -> None:
-    """On one line, without the place in the code."""
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """In place of `warnings.showwarning`: one line, without the place in the code."""
     print(f"equilm: {one_line(str(message))}", file=sys.stderr)
 
 
