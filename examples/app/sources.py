@@ -71,7 +71,7 @@ def wrap(name: str, axis: DemographicAxis, relaxed: bool, sees: bool = False) ->
     Raises:
         EquiLMError: as `load`, and if the tokenizer has single tokens for none of the axis's lists.
     """
-    base, reader = load(name, sees)
+    base, reader = load(name, sees=True) if sees else load(name)
     fair_class = EquiLMForImageTextToText if sees else EquiLMForCausalLM
     return fair_class.from_base(base, reader, axes=axis, relaxed=relaxed), reader
 
