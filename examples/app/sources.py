@@ -32,9 +32,8 @@ def load(name: str, sees: bool = False) -> tuple[PreTrainedModel, Any]:
         EquiLMError: for a model of another kind, if the packaged one is not installed, for a name that is neither a Hub
             id nor a folder, and if the Hub cannot be reached.
     """
-    kind, auto_class = "a causal language model", AutoModelForCausalLM
-    if sees:
-        kind, auto_class = "a model that reads pictures", AutoModelForImageTextToText
+    kind = "a model that reads pictures" if sees else "a causal language model"
+    auto_class: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
     try:
         if name == PACKAGED:
             if sees:
