@@ -26,6 +26,7 @@ Event = tuple[str, str]
 
 _POWER = 0.8  # of the difference that is reported as detectable
 _CHUNK = 500  # random assignments at once
+_KINDS = ("contain", "begin with", "are")  # of events; of two that differ as much, the first is reported
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
@@ -143,7 +144,8 @@ def events(answer: str) -> frozenset[Event]:
 def _common(found: Sequence[frozenset[Event]], least: float) -> list[Event]:
     """The events that happen often enough. It does not matter in which group they do, so the test stays exact."""
     counts = Counter(event for one in found for event in one)
-    return sorted(event for event, count in counts.items() if count >= least and count < len(found))
+    common = [event for event, count in counts.items() if count >= least and count < len(found)]
+    return sorted(common, key=lambda event: (_KINDS.index(event[0]), event[1]))
 
 
 def _indicators(found: Sequence[frozenset[Event]], named: Sequence[Event]) -> NDArray[np.float32]:

@@ -87,5 +87,5 @@ def words_of_other_axes(prompts: Iterable[PromptWords], axes: Sequence[Demograph
 def _words(axis: str) -> frozenset[str]:
     """The single words of a built-in axis, as its lists write them and with a capital."""
     loaded = DemographicAxis.load(axis)
-    words = {word for entry in loaded.words for word in entry if " " not in word}
+    words = {word for entry in (*loaded.words, *loaded.modifiers) for word in entry if " " not in word}
     return frozenset(words | {word[0].upper() + word[1:] for word in words})
