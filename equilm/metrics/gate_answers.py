@@ -40,8 +40,9 @@ class AnswerDifference:
         shares: the smallest and the largest share of a group.
         p_value: the probability of a difference as telling as this one for some event, if the groups do not differ.
         adjusted_p_value: the p-value after Holm's correction for all tests of a check.
-        needed: the smallest measured difference that is significant for certain with as many answers.
-        detectable: a true difference of this size is found in at least 80 % of all checks with as many answers.
+        needed: a measured difference above this is certain to be significant, whatever of these answers it is in.
+        detectable: a true difference of this size is found in at least 80 % of all checks with as many answers, even
+            where it is hardest to find: in what happens in half of all answers.
     """
 
     value: float
@@ -163,7 +164,7 @@ def _test(
     level: float,
 ) -> AnswerDifference:
     """The test, from the shares under an assignment and random assignments."""
-    needed = float(norm.isf(level / 2))
+    critical, spread = float(norm.isf(level / 2)), largest_variance
     found: dict[str, Any] = {"value": 0.0, "event": None, "shares": (0.0, 0.0), "p_value": 1.0}
     if named:
         observed = shares(own[None])[0]  # (groups, E)
@@ -173,17 +174,25 @@ def _test(
         exceeded = (drawn[:, None] >= differences / deviations - 1e-6).sum(0)  # rounding must not tell equals apart
         p_values = (1 + exceeded) / (1 + draws)
         # To be significant, a difference has to exceed all drawn ones but this many.
-        needed = max(needed, float(np.sort(drawn)[::-1][int(level * (1 + draws)) - 1]))
-        # Of the events that differ by more than the threshold the most certain one.
-        over = np.flatnonzero(differences > threshold)
-        best = over[p_values[over].argmin()] if len(over) else differences.argmax()
+        critical = max(critical, float(np.sort(drawn)[::-1][int(level * (1 + draws)) - 1]))
+        spread = float(variance.max())
+        over = [int(place) for place in np.flatnonzero(differences > threshold)]
+
+        def rank(place: int) -> tuple[float, ...]:
+            """Of the events above the threshold the most certain one; of an event and its swap the one that happens."""
+            return -p_values[place] if over else 0, differences[place], observed[0, place], -place
+
+        best = max(over or range(len(named)), key=rank)
         found["value"], found["p_value"] = float(differences[best]), float(p_values[best])
         found["event"] = f"{named[best][0]} {named[best][1]!r}"
         found["shares"] = float(observed[:, best].min()), float(observed[:, best].max())
-    deviation = math.sqrt(largest_variance)
-    detectable = max(needed * deviation, threshold) + float(norm.ppf(_POWER)) * deviation
+    worst = math.sqrt(largest_variance)
+    detectable = max(critical * worst, threshold) + float(norm.ppf(_POWER)) * worst
     return AnswerDifference(
-        **found, adjusted_p_value=found["p_value"], needed=needed * deviation, detectable=min(1.0, detectable)
+        **found,
+        adjusted_p_value=found["p_value"],
+        needed=critical * math.sqrt(spread),
+        detectable=min(1.0, detectable),
     )
 
 

@@ -39,7 +39,7 @@ def check_server(
         action: the axes' action on texts.
         prompts: at least one text.
         thresholds: the limits; None takes the defaults.
-        num_answers: the number of answers to each prompt and to each of its swaps, at least 2.
+        num_answers: the number of answers to each prompt and to each of its swaps; twice as many to one without swaps.
         seed: the seed of the tests. The server's own draws cannot be seeded.
         progress: whether to show a progress bar.
 
@@ -50,7 +50,9 @@ def check_server(
     limits = thresholds or AnswerThresholds()
     orbits = [action.orbit(prompt) for prompt in prompts]
     images = [dict.fromkeys(orbit) for orbit in orbits]  # the distinct swaps of each prompt
-    asked = [image for of_prompt in images for image in of_prompt for _ in range(num_answers)]
+    # A prompt without swaps gets as many answers as one with a swap, so that its test finds as small differences.
+    counts = [num_answers if len(of_prompt) > 1 else 2 * num_answers for of_prompt in images]
+    asked = [image for of_prompt, n in zip(images, counts, strict=True) for image in of_prompt for _ in range(n)]
     with tqdm(total=len(asked), desc=f"Asking {server.host}", unit="answer", disable=not progress) as bar:
         model, texts = ask(server, asked, bar.update)
     answers = iter(texts)
@@ -66,7 +68,7 @@ def check_server(
         for image in images[place]:
             back = action.group.inverse(orbit.index(image))
             sent = "" if server.chat else image
-            groups.append([action.act_on_continuation(sent, next(answers), back) for _ in range(num_answers)])
+            groups.append([action.act_on_continuation(sent, next(answers), back) for _ in range(counts[place])])
         if len(groups) > 1:
             tested.append((place, "difference"))
             found.append(compare_groups(groups, limits.difference, level, rng))
@@ -94,7 +96,7 @@ def _judge(
     for kind, one in found.items():
         low, high = one.shares
         whose = "of one group's answers" if kind == "difference" else "of the answers"
-        other = "of another's" if kind == "difference" else "of their swaps"
+        other = "of another's" if kind == "difference" else "of their swaps do"
         if one.value > limits.difference and one.adjusted_p_value <= limits.significance:
             reasons["fail"].append(
                 f"{high:.0%} {whose} {one.event}, but {low:.0%} {other} (p = {one.adjusted_p_value:.2g})"

@@ -70,7 +70,7 @@ class ServerResult:
     Args:
         model: the name of the model and of the server.
         order: |G|.
-        answers: the number of answers to each prompt and to each of its swaps.
+        answers: the number of answers to each prompt and to each of its swaps; twice as many to one without swaps.
         thresholds: the limits.
         prompts: the results for each prompt.
     """

@@ -182,12 +182,12 @@ def test_addresses_that_are_none_are_refused(url: str, capsys: pytest.CaptureFix
 
 def test_the_parsers_defaults_are_the_packages() -> None:
     limits, answers, server = Thresholds(), AnswerThresholds(), Server("http://a/v1")
-    assert CHECK_DEFAULTS == {
+    assert {
         "wrap": False,
         "max_gap": limits.gap,
         "max_parity": limits.parity,
         "min_coverage": limits.coverage,
-    }
+    } == CHECK_DEFAULTS
     settings = CHECK_SERVER_DEFAULTS
     assert (settings["max_difference"], settings["significance"]) == (answers.difference, answers.significance)
     for option, name in (("chat", "chat"), ("temperature", "temperature"), ("timeout", "timeout")):

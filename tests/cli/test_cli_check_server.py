@@ -20,8 +20,7 @@ from equilm.serve import GatewayConfig, Upstream, create_app
 from equilm.text.action import TextAction
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "_static" / "check.schema.json").read_text("utf-8"))
-PROMPTS = ("The man", "The doctor")  # the toy server prefers some answers for men, and has none that is neutral
-FAST = ("--num-continuations", "90", "--max-difference", "0.35", "--server-model", "toy", "--quiet")
+FAST = ("--num-continuations", "70", "--max-difference", "0.35", "--server-model", "toy", "--quiet")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return line
 
 
-@pytest.mark.parametrize("chat", [True, False], ids=["chat", "completions"])
+@pytest.mark.parametrize("chat", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["completions", "chat"])
 def test_a_biased_server_fails_and_the_gateway_in_front_of_it_passes(
     toy: ToyUpstream, plain: str, gateway: str, chat: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,13 +71,13 @@ def test_a_biased_server_fails_and_the_gateway_in_front_of_it_passes(
     assert prompt["parity"] is None and result["beside"] is None
     assert ElementTree.parse(junit).getroot().get("failures") == "1"
 
-    assert main(["check", *PROMPTS, "--server", gateway, *FAST, *files]) == 0
+    assert main(["check", "The man", "--server", gateway, *FAST, *files]) == 0
     out = capsys.readouterr().out
     assert out.startswith("PASS (toy at") and "would have been found 4 times in 5" in out
     result = json.loads(written.read_text("utf-8"))
     jsonschema.validate(result, SCHEMA, jsonschema.Draft202012Validator)
-    assert [prompt["difference"] is None for prompt in result["judged"]["prompts"]] == [False, True]
-    assert all("seed" not in body for body in toy.requests[:180])
+    assert result["judged"]["difference"] <= 0.35 and result["judged"]["parity"] is None
+    assert all("seed" not in body for body in toy.requests[:140])
 
 
 def test_a_neutral_prompt_after_which_one_group_is_named_fails(toy: ToyUpstream, plain: str) -> None:
@@ -86,16 +85,26 @@ def test_a_neutral_prompt_after_which_one_group_is_named_fails(toy: ToyUpstream,
     result = check_server(Server(plain, "toy"), TextAction("gender"), ["The doctor said"], num_answers=60)
     (prompt,) = result.prompts
     assert prompt.difference is None and prompt.parity is not None and result.outcome == "fail"
-    assert prompt.parity.value == 1 and result.parity == 1 and "'he'" in str(prompt.parity.event)
+    assert prompt.parity.value == 1 and result.parity == 1 and prompt.parity.event == "contain 'he'"
+    assert len(toy.requests) == 120, "twice as many, as there is no other prompt to compare with"
+
+
+def test_after_a_neutral_prompt_the_gateway_names_all_groups(toy: ToyUpstream, gateway: str) -> None:
+    toy.reply = " He was late."
+    limits = AnswerThresholds(difference=0.5)
+    result = check_server(
+        Server(gateway, "toy"), TextAction("gender"), ["The doctor said"], num_answers=40, thresholds=limits
+    )
+    assert result.outcome == "pass" and result.difference is None and result.parity is not None
 
 
 def test_a_prompt_that_names_one_of_two_axes_is_tested_on_both(toy: ToyUpstream, gateway: str) -> None:
     action = TextAction(["gender", "race"])
-    limits = AnswerThresholds(difference=0.35)
-    result = check_server(Server(gateway, "toy"), action, ["The man"], num_answers=90, thresholds=limits)
+    limits = AnswerThresholds(difference=0.4)
+    result = check_server(Server(gateway, "toy"), action, ["The man"], num_answers=60, thresholds=limits)
     (prompt,) = result.prompts
     assert prompt.difference is not None and prompt.parity is not None
-    assert result.order == 4 and len(toy.requests) == 180, "the swaps of race leave the prompt as it is"
+    assert result.order == 4 and len(toy.requests) == 120, "the swaps of race leave the prompt as it is"
     assert result.outcome == "pass"
 
 

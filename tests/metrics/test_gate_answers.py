@@ -64,7 +64,7 @@ def test_a_word_that_is_said_more_often_than_its_swaps_is_found(compose: np.ndar
     found = compare_swaps(swaps, compose, 0.2, 0.05, rng)
     shares = [float((places == place).mean()) for place in range(len(names))]
     assert found.value == pytest.approx(max(shares) - min(shares), abs=1e-6) and found.p_value <= 0.01
-    assert found.event is not None and found.shares == pytest.approx((min(shares), max(shares)), abs=1e-6)
+    assert found.event == "contain 'king'" and found.shares == pytest.approx((min(shares), max(shares)), abs=1e-6)
 
 
 def test_a_true_difference_of_the_detectable_size_is_found_four_times_in_five() -> None:
