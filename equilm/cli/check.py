@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from ..auto import AutoEquiLM
 from ..configuration_equilm import EquiLMConfig
 from ..errors import EquiLMError
-from ..loading import load_offline_model, saved_config
+from ..loading import saved_config
 from ..metrics.gate import Kind, check_prompts
 from ..metrics.gate_result import GateResult, Thresholds
 from ..metrics.gate_server_result import AnswerThresholds
@@ -21,7 +21,7 @@ from ..modeling_equilm_masked import EquiLMForMaskedLM
 from ..modeling_equilm_seq2seq import EquiLMForSeq2SeqLM
 from ..text.action import TextAction
 from .check_output import Result, summary, write_json, write_junit
-from .models import torch_device
+from .models import load_model, torch_device
 from .parser import CHECK_DEFAULTS, CHECK_SERVER_DEFAULTS, read_prompts
 
 _EXIT_CODES = {"pass": 0, "fail": 1, "unknown": 2}
@@ -109,7 +109,7 @@ def load_checked(arguments: argparse.Namespace) -> tuple[Any, PreTrainedTokenize
     device, dtype, name = torch_device(arguments.device), getattr(torch, arguments.dtype), arguments.model
     saved_wrapped = False
     if name is None:
-        base, tokenizer = load_offline_model()
+        base, tokenizer = load_model(arguments)
         model: Any = EquiLMForCausalLM.from_base(base, tokenizer, axes=arguments.axis or ["gender"])
     else:
         config, tokenizer = saved_config(name), _tokenizer(name)
