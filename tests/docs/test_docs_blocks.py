@@ -43,6 +43,7 @@ LANGUAGES = {
     "bash",
     "json",
     "{include}",
+    "{literalinclude}",  # of examples, which have tests of their own
     "{toctree}",
     "",
 }  # without one: in READMEs, not code
