@@ -57,6 +57,10 @@ class TextBatch:
             return self
         return replace(self, per_text={**self.per_text, "attention_mask": mask[:, -self.ids.shape[1] :]})
 
+    def picture_copies(self, rows: Rows) -> int:
+        """How many copies of its pictures the base model is given for the rows."""
+        return 1 if self.pictures is None else len(rows.first) // self.pictures.texts
+
     def of_rows(self, copies: Tensor, rows: Rows) -> dict[str, Any]:
         """The base model's arguments for the rows: of the permuted ids ``(|G|, B, T)`` and all else."""
         batch = len(self.ids)
@@ -64,7 +68,7 @@ class TextBatch:
         if self.starts is not None:
             arguments |= packing_of_rows(self.starts, rows)
         if self.pictures is not None:
-            arguments |= self.pictures.repeated(len(rows.first) // self.pictures.texts)
+            arguments |= self.pictures.repeated(self.picture_copies(rows))
         return {"input_ids": copies.flatten(0, 1)[rows.first], **arguments, **self.flags}  # (n, T)
 
 

@@ -11,9 +11,6 @@ import torch
 from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
-from ._orbit_rows import Rows
-from ._pictures import Pictures
-
 # How the outputs of an encoder for k copies are made of those for one; None: they are not. Found out by the first call.
 _LAYOUTS: "WeakKeyDictionary[nn.Module, Any]" = WeakKeyDictionary()
 _UNKNOWN = object()
@@ -24,7 +21,7 @@ _CURRENT: ContextVar["_Sharing | None"] = ContextVar("current", default=None)
 
 
 @contextmanager
-def encoded_once(base: Any, pictures: Pictures | None, rows: Rows) -> Iterator[None]:
+def encoded_once(base: Any, copies: int) -> Iterator[None]:
     """Within the context, the base model's picture encoder runs on the first of equal copies, in this thread.
 
     The rest of the base model gets the features of all copies. The first call tries the encoder on two copies. If its
@@ -33,11 +30,9 @@ def encoded_once(base: Any, pictures: Pictures | None, rows: Rows) -> Iterator[N
 
     Args:
         base: the base model.
-        pictures: the pictures of the texts; None if there are none.
-        rows: the rows that the base model is given, as `equilm._pictures.aligned_rows` has them.
+        copies: how many equal copies of the pictures the base model is given.
     """
-    copies = 1 if pictures is None or torch.compiler.is_compiling() else len(rows.first) // pictures.texts
-    encoder = _encoder(base) if copies > 1 else None
+    encoder = None if copies == 1 or torch.compiler.is_compiling() else _encoder(base)
     if encoder is None:
         yield
         return

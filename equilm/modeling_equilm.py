@@ -270,7 +270,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         if self._may_project and not self._routes(batch.flags):
             if cache is not None:
                 arguments[self._trunk_cache_argument or CACHE] = cache
-            with encoded_once(self.language_model, batch.pictures, rows):
+            with encoded_once(self.language_model, batch.picture_copies(rows)):
                 outputs = trunk(self.language_model)(**arguments)
             logits = self._project(outputs.last_hidden_state[:, kept], rows)
         else:
@@ -282,7 +282,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
                 arguments["logits_to_keep"], kept = logits_to_keep, slice(None)
             if self.orbit_weights is not None:
                 arguments["output_hidden_states"] = True
-            with encoded_once(self.language_model, batch.pictures, rows):
+            with encoded_once(self.language_model, batch.picture_copies(rows)):
                 outputs = self.language_model(**arguments)
             if self.orbit_weights is not None:
                 rows = self._weighed(rows, outputs.hidden_states[-1][:, kept_positions(logits_to_keep)])
@@ -304,7 +304,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         copies = self.action.orbit(input_ids)  # (|G|, B, T)
         packed = batch.starts is not None
         rows = all_rows(copies.shape[0], copies.shape[1], copies.device) if packed else self._rows(copies, batch, None)
-        with encoded_once(self.language_model, batch.pictures, rows):
+        with encoded_once(self.language_model, batch.picture_copies(rows)):
             hidden = trunk(self.language_model)(**batch.of_rows(copies, rows)).last_hidden_state
         return hidden, self._weighed(rows.to(hidden.device), hidden)
 

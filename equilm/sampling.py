@@ -12,7 +12,6 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -26,7 +25,6 @@ from ._compat import SPELLINGS
 from ._coverage import check_table
 from ._generation import FairGenerationMixin
 from ._generation_checks import settings_of_call
-from ._orbit_rows import Rows
 from ._picture_encoder import encoded_once
 from ._pictures import Pictures, named_tokens
 from .actions import TokenAction
@@ -111,7 +109,7 @@ def symmetrized_generate(
     drawn = _draw(action, input_ids, tensors.get("attention_mask"), generator)
     if streamer is not None and order is not None:
         streamer = _InOrder(streamer, order)
-    with _encoded_once(model, seen, copies):
+    with encoded_once(transformers_model(model), copies):
         result = plain.generate(
             drawn.act(input_ids),
             generation_config=config,
@@ -192,7 +190,7 @@ def symmetrized_log_prob(
     for part in distinct.split(max(1, (batch_size or distinct[..., 0].numel()) // units.shape[1])):
         ids, mask = part.flatten(0, 1).chunk(2, dim=1)
         copies = len(part) if pictures else 1
-        with _encoded_once(model, seen, copies):
+        with encoded_once(transformers_model(model), copies):
             log_probs.append(
                 _log_prob(model, ids, mask, continuation_ids.shape[1], warp, seen.repeated(copies), of_tokens)
             )
@@ -280,13 +278,6 @@ def _is_tensor_or_list_of_them(value: Any) -> bool:
 def _belongs_to_tokens(name: str, value: Any, ids: Tensor) -> bool:
     """Whether an argument has one value for each of the tokens ``(B, T)``, as token types have."""
     return isinstance(value, Tensor) and value.shape[:2] == ids.shape and not name.startswith("pixel")
-
-
-def _encoded_once(model: PreTrainedModel, pictures: Pictures, copies: int) -> AbstractContextManager[None]:
-    """Within the context, the model encodes the pictures of one of several copies of a batch."""
-    places = torch.arange(copies * pictures.texts)
-    branches = places.view(copies, -1)
-    return encoded_once(transformers_model(model), pictures, Rows(branches, places, branches, torch.ones(copies)))
 
 
 def _prolonged(name: str, value: Tensor, length: int) -> Tensor:
