@@ -211,8 +211,8 @@ def _check(parser: argparse.ArgumentParser) -> None:
     add("prompt", nargs="*", type=prompt, default=[], help="texts to check the model on; - reads standard input")
     add("--prompts", type=old_file, metavar="FILE", help="a file with one prompt on each line; - for standard input")
     add("--axis", action="append", default=unset, help=f"{_AXIS}; default: gender")
-    add("--num-continuations", type=whole(1), default=unset, help="number of texts sampled after each prompt (default: 4); "
-        "with --server also after each of its swaps (default: 200)")  # fmt: skip
+    count = "number of texts sampled after each prompt (default: 4); with --server, and after each swap (default: 200)"
+    add("--num-continuations", type=whole(1), default=unset, help=count)
     add("--max-new-tokens", type=whole(1), default=15, help="maximum length of these texts, in tokens")
     add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed for sampling, and for the tests of --server")
     add("--json", type=new_file, metavar="FILE", help="write all results as JSON")
