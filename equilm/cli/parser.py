@@ -232,38 +232,53 @@ def _generate(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(axis=None, server=None)  # first, so that help does not show them
     add, unset = parser.add_argument, argparse.SUPPRESS
     add("prompt", nargs="*", type=prompt, default=[], help="texts to check the model on; - reads standard input")
     add("--prompts", type=old_file, metavar="FILE", help="a file with one prompt on each line; - for standard input")
     add("--axis", action="append", default=unset, help=f"{_AXIS}; default: gender")
-    add("--num-continuations", type=whole(1), default=unset, help="number of texts sampled after each prompt; 4. With "
-        "--server also after each of its swaps, and 200")  # fmt: skip
+    count = "number of texts sampled after each prompt (default: 4); with --server, and after each swap (default: 200)"
+    add("--num-continuations", type=whole(1), default=unset, help=count)
     add("--max-new-tokens", type=whole(1), default=15, help="maximum length of these texts, in tokens")
     add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed for sampling, and for the tests of --server")
     add("--json", type=new_file, metavar="FILE", help="write all results as JSON")
     add("--junit", type=new_file, metavar="FILE", help="write a JUnit report with a test case for each prompt")
-    parser.set_defaults(axis=None, server=None)
 
     _model(parser, "; a model that was saved wrapped is judged wrapped")
     model = parser.add_argument_group("a model that is loaded").add_argument
     model("--wrap", action="store_true", default=unset, help="wrap a base model and judge it wrapped, instead of plain")
-    model("--max-gap", type=limit, default=unset, help="the largest gap of equation 4 that passes, in nats; 0.001")
+    model(
+        "--max-gap",
+        type=limit,
+        default=unset,
+        help="the largest gap of equation 4 that passes, in nats (default: 0.001)",
+    )
     model("--max-parity", type=limit, default=unset, help="the largest difference between groups' words that "
-          "passes after a neutral prompt, in nats; 0.001")  # fmt: skip
+          "passes after a neutral prompt, in nats (default: 0.001)")  # fmt: skip
     model("--min-coverage", type=share, default=unset, help="the share of the prompts' words of the axes that must be "
-          "swapped, 0 to 1; 1")  # fmt: skip
+          "swapped, 0 to 1 (default: 1)")  # fmt: skip
 
     server = parser.add_argument_group("a server, plain or `equilm serve`").add_argument
     server("--server", type=server_url, metavar="URL", default=unset, help="its address, as http://127.0.0.1:8000/v1")
-    server("--server-model", metavar="NAME", default=unset, help="the model to ask for; its only one")
-    server("--api-key-env", metavar="VAR", default=unset, help="the environment variable that holds its key; no key")
+    server("--server-model", metavar="NAME", default=unset, help="the model to ask for (default: its only one)")
+    server(
+        "--api-key-env",
+        metavar="VAR",
+        default=unset,
+        help="the environment variable that holds its key (default: no key)",
+    )
     server("--chat", action="store_true", default=unset, help="send prompts as chat messages; else texts to continue")
-    server("--temperature", type=limit, default=unset, help="the temperature; 1")
+    server("--temperature", type=limit, default=unset, help="the temperature (default: 1)")
     server("--max-difference", type=real(0, 1), default=unset, help="the largest difference between shares of the "
-           "groups' answers that passes, above 0 and at most 1; 0.2")  # fmt: skip
-    server("--significance", type=real(0, 0.5), default=unset, help="how likely a fair server may fail by chance; 0.05")
-    server("--timeout", type=real(0), default=unset, help="seconds to wait for an answer; 60")
-    server("--concurrency", type=whole(1), default=unset, help="requests that run at once; 8")
+           "groups' answers that passes, above 0 and at most 1 (default: 0.2)")  # fmt: skip
+    server(
+        "--significance",
+        type=real(0, 0.5),
+        default=unset,
+        help="how likely a fair server may fail by chance (default: 0.05)",
+    )
+    server("--timeout", type=real(0), default=unset, help="seconds to wait for an answer (default: 60)")
+    server("--concurrency", type=whole(1), default=unset, help="requests that run at once (default: 8)")
 
 
 # What the options are that have no default of their own, so that it can be told whether they were given.
