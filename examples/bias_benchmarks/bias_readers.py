@@ -43,12 +43,19 @@ def read(benchmark: str, source: Path | None = None) -> list[Item]:
         source: a folder or a file; None reads the benchmark from the Hub.
 
     Raises:
-        EquiLMError: for a folder without the benchmark's files, and for files of another form.
+        EquiLMError: for a folder without the benchmark's files, files of another form, and a Hub out of reach.
     """
     if source is not None and not source.exists():
         raise EquiLMError(f"{source} does not exist. Name a folder or a file with {benchmark}, or leave it out.")
     try:
         items = list(_READERS[benchmark](source))
+    except EquiLMError:
+        raise  # it is a ValueError, too
+    except OSError as error:
+        raise EquiLMError(
+            f"{source or HUB_IDS[benchmark]} cannot be read: {error}. For a copy of your own, use --data "
+            f"{benchmark}=PATH."
+        ) from error
     except (KeyError, ValueError, StopIteration, RuntimeError) as error:
         raise EquiLMError(
             f"{source or HUB_IDS[benchmark]} does not have the form of {benchmark} ({error!r}). Name the data as its "

@@ -64,10 +64,14 @@ def _run(options: argparse.Namespace) -> None:
             raise EquiLMError(f"No category of {benchmark} has axes. Name some with --axis CATEGORY=AXIS.")
         items[benchmark] = subset(kept, options.limit, options.seed), kept
 
+    model: Any
     if options.model is None:
         model, tokenizer = load_offline_model()
     else:
-        model, tokenizer = load_base(options.model, dtype=options.dtype)
+        try:
+            model, tokenizer = load_base(options.model, dtype=options.dtype)
+        except (OSError, ValueError) as error:  # what transformers raises for names and folders without a model
+            raise EquiLMError(f"--model={options.model} cannot be loaded: {str(error).splitlines()[0]}") from error
     if model.config.is_encoder_decoder:
         raise EquiLMError(f"{options.model} is an encoder-decoder; these benchmarks need a decoder-only model.")
     model = model.to(device=torch.device(options.device), dtype=DTYPES[options.dtype]).eval()

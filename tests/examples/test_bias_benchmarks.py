@@ -222,7 +222,7 @@ def test_what_the_hub_holds_is_read_alike(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "holds no file crows_pairs_anonymized.csv"),
+        ({}, r"^\S+ holds no file crows_pairs_anonymized.csv"),
         ({"crows_pairs_anonymized.csv": "a,b\n1,2\n"}, "does not have the form of crows_pairs.*sent_more"),
         ({"crows_pairs_anonymized.csv": "a,b\n"}, "holds no items"),
         ({"a/crows_pairs_anonymized.csv": CROWS, "b/crows_pairs_anonymized.csv": CROWS}, "several files"),
@@ -231,6 +231,15 @@ def test_what_the_hub_holds_is_read_alike(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_folder_that_does_not_hold_the_benchmark(tmp_path: Path, files: dict[str, str], message: str) -> None:
     with pytest.raises(EquiLMError, match=message):
         read("crows_pairs", write(tmp_path, files))
+
+
+def test_a_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: Any, **__: Any) -> Any:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(bias_readers, "load_dataset", unreachable)
+    with pytest.raises(EquiLMError, match=r"no route.*--data bbq=PATH"):
+        read("bbq")
 
 
 def some_ids(items: Sequence[Item]) -> list[str]:
@@ -604,6 +613,7 @@ def test_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--device", "warp"], "--device=warp"),
         (["--output", "results.txt"], "must end in .json"),
         (["--tie", "nan"], "--tie=nan"),
+        (["--data", f"bbq={FOLDER / 'results'}"], "holds no file *.jsonl"),
     ],
 )
 def test_bad_arguments_get_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
