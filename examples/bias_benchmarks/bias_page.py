@@ -22,6 +22,7 @@ TITLES = {
 }
 LEVELS = {"plain": "plain", "token": "EquiLM", "sequence": "sequence level"}
 _FAIR = ("token", "sequence")
+_WITH = {"token": "with EquiLM", "sequence": "at the sequence level"}
 _OUTPUT = "examples/bias_benchmarks/results/smollm2.json"
 _WRITE = "python examples/bias_benchmarks/bias_page.py"
 _LM_EVAL = ("pct_stereotype of lm-eval", "ties")
@@ -62,27 +63,28 @@ def coverage_table(benchmark: str, result: Mapping[str, Any]) -> str:
 
 
 def metric_table(result: Mapping[str, Any], subset: str, metrics: Sequence[str] = ()) -> str:
-    """The metrics of each kind at each level, in percent, with their intervals.
+    """The metrics of each kind at each level, in percent.
 
     Args:
         result: a benchmark's results.
         subset: "all" items, or "swaps".
-        metrics: these only; by default all but those that lm-eval has.
+        metrics: these only, without intervals; by default all but those about lm-eval.
     """
     rows = []
     for entry in result["entries"]:
         chosen = entry["metric"] in metrics if metrics else entry["metric"] not in _LM_EVAL
         if entry["subset"] == subset and chosen:
-            values = [number(entry["levels"][level]) if level in entry["levels"] else "–" for level in LEVELS]
-            rows.append([entry["category"], str(entry["items"]), entry["metric"], *values])
+            levels = entry["levels"]
+            shown = [number(levels[level], interval=not metrics) if level in levels else "–" for level in LEVELS]
+            rows.append([entry["category"], str(entry["items"]), entry["metric"], *shown])
     return _table(["kind", "items", "metric", *LEVELS.values()], rows)
 
 
-def number(value: Mapping[str, Any]) -> str:
+def number(value: Mapping[str, Any], interval: bool = True) -> str:
     """A value in percent, with its interval where it has one."""
     low, high = value["low"], value["high"]
     shown = f"{_zero(value['value']):.1f}"
-    return shown if low is None else f"{shown} ({_zero(low):.1f} to {_zero(high):.1f})"
+    return shown if low is None or not interval else f"{shown} ({_zero(low):.1f} to {_zero(high):.1f})"
 
 
 def page(results: Mapping[str, Any]) -> str:
@@ -123,27 +125,31 @@ def findings(benchmarks: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _moves(entries: Sequence[Entry]) -> str:
-    """How many measures of bias moved by more than chance, towards their neutral value or away from it."""
-    words: list[str] = []
+    """Which measures of bias moved by more than chance, towards their neutral value or away from it."""
+    measures = [entry for entry in entries if entry["subset"] == "all" and entry["neutral"] is not None]
+    one_metric = len({entry["metric"] for entry in measures}) == 1
+    sentences: list[str] = []
     for level in _FAIR:
-        towards: list[str] = []
-        away: list[str] = []
-        total = 0
-        for entry in entries:
-            if entry["subset"] != "all" or entry["neutral"] is None or level not in entry["levels"]:
+        nearer: list[str] = []
+        further: list[str] = []
+        for entry in measures:
+            if level not in entry["levels"]:
                 continue
-            total += 1
             change = entry["levels"][level]["change"]
             before, after = (abs(entry["levels"][each]["value"] - entry["neutral"]) for each in ("plain", level))
             if change["low"] is not None and not change["low"] <= 0 <= change["high"] and before != after:
-                (towards if after < before else away).append(f"{entry['metric']} of {entry['category']}")
-        moved = [f"{len(towards)} nearer to neutral{_listed(towards)}", f"{len(away)} further from it{_listed(away)}"]
-        words.append(f"{LEVELS[level]}: {', '.join(moved)}")
-    return f"Of {total} measures of bias, beyond chance, {'; '.join(words)}."
+                name = entry["category"] if one_metric else f"{entry['metric']} for {entry['category']}"
+                (nearer if after < before else further).append(name)
+        total = sum(level in entry["levels"] for entry in measures)
+        sentences.append(
+            f"Beyond chance, {_WITH[level]} {len(nearer)} of {total} measures of bias are nearer to neutral"
+            f"{_listed(nearer)} and {len(further)} further from it{_listed(further)}."
+        )
+    return " ".join(sentences)
 
 
 def _listed(names: Sequence[str]) -> str:
-    return f" ({', '.join(names)})" if names else ""
+    return f" ({'; '.join(names)})" if names else ""
 
 
 def _commands(benchmarks: Mapping[str, Any]) -> Iterator[str]:

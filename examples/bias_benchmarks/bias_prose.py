@@ -39,6 +39,20 @@ and 0 for differences and bias scores.
 READING = """\
 "Beyond chance" means that the interval of the change from the plain model, over the same items, does not
 contain 0. Many measures are looked at, so one in twenty would move by chance alone.
+
+What is promised holds: two texts that are swaps of one another tie at the sequence level, without exception, and
+with EquiLM wherever all their words are single tokens. What is not covered stays as it was:
+
+* **Words that the lists do not hold, or hold only in part.** A pair such as *African* and *Caucasian* is left as it
+  is. Ties for some pairs can even move the figure over all pairs away from 50, if the plain model leans one way on
+  the covered pairs and the other way on the rest, as for race in CrowS-Pairs.
+* **Words that are not single tokens.** EquiLM leaves them alone, and those of the *disability* axis altogether.
+  So it covers fewer pairs than the sequence level, most of all where a word such as *old* or *black* is only swapped
+  before certain others, which tokens cannot tell, and where *him* becomes *her*, in type 2 of WinoBias.
+* **Questions within one group.** StereoSet, and BBQ's choice between a person and "unknown", see no more than side
+  effects.
+* **Bias that the model does not have.** On WinoBias and Winogender, SmolLM2 decides nearly as if by chance between the
+  two people, and nearly alike for him and her: there is little to repair.
 """
 NOTES = {
     "crows_pairs": """\
