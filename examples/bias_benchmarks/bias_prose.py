@@ -15,7 +15,9 @@ SOURCES = """\
 Without `--data`, a benchmark is read from the Hub. Here all were read with `--data` from clones of the authors'
 repositories, StereoSet from a copy of its development set with the same 4229 items. Five of BBQ's eleven files
 were not at hand: gender identity, race, socioeconomic status and the two intersections. Where a limit is named,
-so many items of each kind were drawn with a fixed seed. The results hold numbers only, none of the texts.
+so many items of each kind were drawn with a fixed seed, as two shared cores did not get further in the time there
+was: the intervals say how little a small sample tells. Leave `--limit` out, or raise it, and the same commands go
+on from there. The results hold numbers only, none of the texts.
 """
 GUARANTEE = """\
 ## What fairness means for each of them
@@ -51,8 +53,8 @@ with EquiLM wherever all their words are single tokens. What is not covered stay
   before certain others, which tokens cannot tell, and where *him* becomes *her*, in type 2 of WinoBias.
 * **Questions within one group.** StereoSet, and BBQ's choice between a person and "unknown", see no more than side
   effects.
-* **Bias that the model does not have.** On WinoBias and Winogender, SmolLM2 decides nearly as if by chance between the
-  two people, and nearly alike for him and her: there is little to repair.
+* **Bias that the model does not have.** On WinoBias and Winogender, SmolLM2 is nearly as often right with his pronoun
+  as with hers. There is little to repair, and it is no better at the task afterwards.
 """
 NOTES = {
     "crows_pairs": """\

@@ -613,7 +613,7 @@ def test_the_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--device", "warp"], "--device=warp"),
         (["--output", "results.txt"], "must end in .json"),
         (["--tie", "nan"], "--tie=nan"),
-        (["--data", f"bbq={FOLDER / 'results'}"], "holds no file *.jsonl"),
+        (["--data", f"bbq={FOLDER.parent / 'best_of'}"], "holds no file *.jsonl"),
     ],
 )
 def test_bad_arguments_get_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
