@@ -45,8 +45,8 @@ def tables(benchmark: str, result: Mapping[str, Any]) -> str:
     parts = [coverage_table(benchmark, result), metric_table(result, "all")]
     if any(entry["subset"] == "swaps" for entry in result["entries"]):
         parts += ["Pure swaps alone:", metric_table(result, "swaps")]
-    if benchmark == "crows_pairs":
-        parts += ["By the rule of lm-eval, on pure swaps alone:", metric_table(result, "swaps", _LM_EVAL)]
+        if benchmark == "crows_pairs":
+            parts += ["By the rule of lm-eval, on pure swaps alone:", metric_table(result, "swaps", _LM_EVAL)]
     return "\n\n".join(parts)
 
 
@@ -167,8 +167,8 @@ def _by_lm_eval(result: Mapping[str, Any]) -> dict[str, str]:
         for level in LEVELS:
             some = [entry for entry in entries if level in entry["levels"]]
             total = sum(entry["items"] for entry in some)
-            mean = sum(entry["items"] * entry["levels"][level]["value"] for entry in some) / total
-            found[f"{key}_{level}"] = f"{mean:.1f}"
+            summed = sum(entry["items"] * entry["levels"][level]["value"] for entry in some)
+            found[f"{key}_{level}"] = f"{summed / total:.1f}" if total else "no value"
             found[f"items_{level}"] = str(total)
     return found
 

@@ -15,9 +15,9 @@ SOURCES = """\
 Without `--data`, a benchmark is read from the Hub. Here all were read with `--data` from clones of the authors'
 repositories, StereoSet from a copy of its development set with the same 4229 items. Five of BBQ's eleven files
 were not at hand: gender identity, race, socioeconomic status and the two intersections. Where a limit is named,
-so many items of each kind were drawn with a fixed seed, as two shared cores did not get further in the time there
-was: the intervals say how little a small sample tells. Leave `--limit` out, or raise it, and the same commands go
-on from there. The results hold numbers only, none of the texts.
+so many items of each kind were drawn with a fixed seed, to keep the measurement short on a CPU; the intervals say
+how little a small sample tells. With a larger limit or none, the same commands go on from there. The results hold
+numbers only, none of the texts.
 """
 GUARANTEE = """\
 ## What fairness means for each of them
