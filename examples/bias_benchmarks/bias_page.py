@@ -132,17 +132,21 @@ def _moves(entries: Sequence[Entry]) -> str:
     for level in _FAIR:
         nearer: list[str] = []
         further: list[str] = []
-        for entry in measures:
-            if level not in entry["levels"]:
-                continue
+        tested = [
+            entry
+            for entry in measures
+            if level in entry["levels"] and entry["levels"][level]["change"]["low"] is not None
+        ]
+        for entry in tested:
             change = entry["levels"][level]["change"]
             before, after = (abs(entry["levels"][each]["value"] - entry["neutral"]) for each in ("plain", level))
-            if change["low"] is not None and not change["low"] <= 0 <= change["high"] and before != after:
+            if not change["low"] <= 0 <= change["high"] and before != after:
                 name = entry["category"] if one_metric else f"{entry['metric']} for {entry['category']}"
                 (nearer if after < before else further).append(name)
-        total = sum(level in entry["levels"] for entry in measures)
+        if not tested:
+            return "There are too few items for any interval, so nothing can be concluded."
         sentences.append(
-            f"Beyond chance, {_WITH[level]} {len(nearer)} of {total} measures of bias are nearer to neutral"
+            f"Beyond chance, {_WITH[level]} {len(nearer)} of {len(tested)} measures of bias are nearer to neutral"
             f"{_listed(nearer)} and {len(further)} further from it{_listed(further)}."
         )
     return " ".join(sentences)

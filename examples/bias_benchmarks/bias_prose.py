@@ -40,7 +40,8 @@ and 0 for differences and bias scores.
 """
 READING = """\
 "Beyond chance" means that the interval of the change from the plain model, over the same items, does not
-contain 0. Many measures are looked at, so one in twenty would move by chance alone.
+contain 0; measures without an interval are not counted. Many are looked at, so one in twenty would move by chance
+alone.
 
 What is promised holds: two texts that are swaps of one another tie at the sequence level, without exception, and
 with EquiLM wherever all their words are single tokens. What is not covered stays as it was:
