@@ -57,7 +57,7 @@ def measure(benchmark: str, records: Sequence[Record], tie: float = TIE) -> list
         of items that the axes' words stand in and of pure swaps by level, and by level the value with its interval, and
         the change from the plain model with its own.
     """
-    entries = []
+    entries: list[Any] = []
     for category in sorted({str(record["category"]) for record in records}):
         alike = [record for record in records if record["category"] == category]
         swaps = [record for record in alike if record["swaps"]["sequence"]]
@@ -75,7 +75,8 @@ def rounding(benchmark: str, records: Sequence[Record], tie: float = TIE) -> dic
     """
     found: dict[str, dict[str, float]] = {}
     for level in LEVELS if benchmark in _COMPARED else ():
-        equal, others = [0.0], []
+        equal: list[float] = [0.0]
+        others: list[float] = []
         for record in records:
             if level in record["log_probs"]:
                 values = record["log_probs"][level]

@@ -162,8 +162,8 @@ def _winogender(source: Path | None) -> Iterator[Item]:
         rows = _csv(_find(source, "all_sentences.tsv")[0], delimiter="\t")
         keyed = {}
         for row in rows:
-            occupation, participant, answer, gender, _ = row["sentid"].split(".")
-            keyed[occupation, participant, int(answer), gender] = row
+            parts = row["sentid"].split(".")
+            keyed[parts[0], parts[1], int(parts[2]), parts[3]] = row
     for occupation, participant, answer, gender in keyed:
         if gender != "male":
             continue
