@@ -12,7 +12,7 @@ import torch
 from definition import CACHE, average, cache_argument, cyclic_table, forward_logits, generated_logits, stepped_logits
 from tiny_configs import BOS, PAD, VOCAB, tiny_config
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.cache_utils import Cache
 
 from equilm import EquiLMError, EquiLMForCausalLM, EquiLMForSeq2SeqLM
@@ -70,10 +70,11 @@ def check(name: str, mapping: str) -> Result:
 def build(name: str, mapping: str) -> PreTrainedModel:
     """A tiny random model in evaluation mode, its weights large enough that an error shows."""
     torch.manual_seed(0)
-    auto = AutoModelForCausalLM if mapping == "causal" else AutoModelForSeq2SeqLM
-    base = auto.from_config(tiny_config(name, mapping), dtype=torch.float32).eval()
+    base = _AUTO[mapping].from_config(tiny_config(name, mapping), dtype=torch.float32).eval()
     with torch.no_grad():
         for parameter_name, parameter in base.named_parameters():
+            if mapping == "image_text" and parameter.shape == (1,) and "gate" in parameter_name:
+                parameter.fill_(1.0)  # a closed gate would hide the pictures
             if parameter.ndim >= 2 and not any(rate in parameter_name for rate in _RATES):
                 nn.init.normal_(parameter, std=0.3)
     settings = base.generation_config
@@ -117,6 +118,11 @@ def kept(logits: Tensor, texts: dict[str, Tensor]) -> Tensor:
     return logits[texts["attention_mask"].bool()]
 
 
+_AUTO: dict[str, Any] = {
+    "causal": AutoModelForCausalLM,
+    "seq2seq": AutoModelForSeq2SeqLM,
+    "image_text": AutoModelForImageTextToText,
+}
 Comparison = tuple[str, Callable[[], float], Callable[[], float]]
 
 
