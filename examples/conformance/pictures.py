@@ -15,6 +15,8 @@ Arguments = dict[str, Any]
 DECODER_ONLY_TEXT = {"pix2struct", "pp_formulanet", "vision-encoder-decoder"}
 # Architectures that read one picture for each text, in front of it.
 ONE_PICTURE = {"blip", "blip-2", "git", "instructblip", "instructblipvideo", "paligemma", "kosmos-2", "kosmos-2.5", "fuyu", "udop", *DECODER_ONLY_TEXT}
+# Those that read padding on the left otherwise than the text alone.
+NO_PADDING = {"blip", "florence2", "git", "instructblip", "instructblipvideo", "udop", *DECODER_ONLY_TEXT}
 # Those whose pictures have no tokens in the text.
 NO_TOKENS = {"blip", "git", "pix2struct", "pp_formulanet", "udop", "vision-encoder-decoder", "idefics"}
 
@@ -34,6 +36,7 @@ def inputs(base: Any, name: str, texts: Sequence[Sequence[int]], pictures: Tenso
     length = max(map(len, rows))
     ids = torch.tensor([[PAD] * (length - len(row)) + row for row in rows])
     if name in DECODER_ONLY_TEXT:
+        ids = torch.cat([torch.full((len(rows), 1), BOS), ids], 1)
         return {"decoder_input_ids": ids, "decoder_attention_mask": (ids != PAD).long(), **arguments}
     found: dict[str, Any] = {"input_ids": ids, "attention_mask": (ids != PAD).long()}
     if config.is_encoder_decoder:

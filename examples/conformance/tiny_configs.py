@@ -70,7 +70,7 @@ _SIZES: dict[str, int] = {
     **dict.fromkeys(("depth", "num_mel_bins"), 8),
 }
 # What sees pictures: those of 32 × 32 pixels become 4 × 4 patches, where four patches become one token 2 × 2 of these.
-IMAGE, BEFORE_IMAGE, AFTER_IMAGE, VIDEO, AUDIO, NEWLINE = 50, 51, 52, 53, 54, 55
+IMAGE, BEFORE_IMAGE, AFTER_IMAGE, VIDEO, AUDIO, NEWLINE, LAST_SPECIAL = 50, 51, 52, 53, 54, 55, 57
 SIDE, PATCH = 32, 8
 _PICTURE_SIZES: dict[str, Any] = {
     **dict.fromkeys(("image_token_id", "image_token_index", "image_patch_id"), IMAGE),
