@@ -3,6 +3,7 @@
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
@@ -18,6 +19,7 @@ from .logits_process import EquiLogitsProcessor
 from .metrics.load_metric import load_metric
 from .modeling_equilm import EquiLMForCausalLM
 from .modeling_equilm_classification import EquiLMForSequenceClassification
+from .modeling_equilm_image_text import EquiLMForImageTextToText
 from .modeling_equilm_masked import EquiLMForMaskedLM
 from .modeling_equilm_seq2seq import EquiLMForSeq2SeqLM
 from .sampling import symmetrized_generate, symmetrized_log_prob
@@ -35,6 +37,7 @@ __all__ = [
     "EquiLMConfig",
     "EquiLMError",
     "EquiLMForCausalLM",
+    "EquiLMForImageTextToText",
     "EquiLMForMaskedLM",
     "EquiLMForSeq2SeqLM",
     "EquiLMForSequenceClassification",
@@ -55,6 +58,7 @@ AutoConfig.register(EquiLMConfig.model_type, EquiLMConfig)
 AutoModelForCausalLM.register(EquiLMConfig, EquiLMForCausalLM)
 AutoModelForSequenceClassification.register(EquiLMConfig, EquiLMForSequenceClassification)
 AutoModelForMaskedLM.register(EquiLMConfig, EquiLMForMaskedLM)
+AutoModelForImageTextToText.register(EquiLMConfig, EquiLMForImageTextToText)
 AutoConfig.register(EquiLMSeq2SeqConfig.model_type, EquiLMSeq2SeqConfig)
 AutoModelForSeq2SeqLM.register(EquiLMSeq2SeqConfig, EquiLMForSeq2SeqLM)
 
@@ -63,5 +67,6 @@ EquiLMConfig.register_for_auto_class()
 EquiLMForCausalLM.register_for_auto_class("AutoModelForCausalLM")
 EquiLMForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
 EquiLMForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
+EquiLMForImageTextToText.register_for_auto_class("AutoModelForImageTextToText")
 EquiLMSeq2SeqConfig.register_for_auto_class()
 EquiLMForSeq2SeqLM.register_for_auto_class("AutoModelForSeq2SeqLM")

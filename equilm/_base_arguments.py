@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from ._orbit_rows import Rows, per_row
+from ._pictures import Pictures
 from .errors import EquiLMError
 
 # These belong to each text, so its permuted copies need them too: shape (B, T), for positions also (K, B, T).
 PER_TEXT = ("attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids", "langs")
+# So do these, where there are pictures: kinds of tokens, (B, T), and which pictures a token sees, (B, T, pictures, …).
+WITH_PICTURES = (*PER_TEXT, "moe_mm_token_type_ids", "cross_attention_mask", "image_attention_mask")
 # Where packed texts begin, over the whole batch. Callers give them for texts, and the base model needs them for rows.
 PACKING = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 # The text that classifier-free guidance moves away from.
@@ -29,20 +32,22 @@ class TextBatch:
         per_text: masks, positions and token types, by name.
         flags: the arguments that are the same for all rows, by name.
         starts: where packed texts begin, bool, shape ``(B, T)``; None if no texts are packed.
+        pictures: the pictures in the texts; None if there are none.
     """
 
     ids: Tensor
     per_text: dict[str, Any]
     flags: dict[str, Any]
     starts: Tensor | None = None
+    pictures: Pictures | None = None
 
     def between(self, start: int, end: int) -> "TextBatch":
-        """The tokens from ``start`` to ``end``, with the mask of all before them."""
+        """The tokens from ``start`` to ``end``, with the mask of all before them; pictures belong to the first part."""
         after = self.ids.shape[1] - end
         part = {}
         for name, value in self.per_text.items():
             part[name] = value[:, : value.shape[1] - after] if name == "attention_mask" else value[..., start:end]
-        return TextBatch(self.ids[:, start:end], part, self.flags)
+        return TextBatch(self.ids[:, start:end], part, self.flags, pictures=None if start else self.pictures)
 
     def without_past(self) -> "TextBatch":
         """The same with the mask of the new tokens alone, for caches of states, in which there is no past to mask."""
@@ -54,9 +59,12 @@ class TextBatch:
     def of_rows(self, copies: Tensor, rows: Rows) -> dict[str, Any]:
         """The base model's arguments for the rows: of the permuted ids ``(|G|, B, T)`` and all else."""
         batch = len(self.ids)
-        arguments = {name: per_row(value, rows, batch) for name, value in self.per_text.items()}
-        packing = {} if self.starts is None else packing_of_rows(self.starts, rows)
-        return {"input_ids": copies.flatten(0, 1)[rows.first], **arguments, **packing, **self.flags}  # (n, T)
+        arguments = {name: per_row(value, rows, batch, name == "position_ids") for name, value in self.per_text.items()}
+        if self.starts is not None:
+            arguments |= packing_of_rows(self.starts, rows)
+        if self.pictures is not None:
+            arguments |= self.pictures.repeated(len(rows.first) // self.pictures.texts)
+        return {"input_ids": copies.flatten(0, 1)[rows.first], **arguments, **self.flags}  # (n, T)
 
 
 def refuse_unknown(arguments: dict[str, Any]) -> None:
@@ -73,8 +81,8 @@ def refuse_unknown(arguments: dict[str, Any]) -> None:
             continue  # a flag, the same for all rows
         raise EquiLMError(
             f"EquiLM does not know what the group does to {name}, a {type(value).__name__}, so it cannot give it to "
-            "the permuted texts. It takes text alone: leave it out, or use model.plain() to run the base model "
-            "unfairly."
+            "the permuted texts. It takes text alone (pictures go to EquiLMForImageTextToText): leave it out, or use "
+            "model.plain() to run the base model unfairly."
         )
 
 
@@ -102,19 +110,30 @@ def refuse_types(types: Tensor | None) -> None:
         EquiLMError: where a token is not text.
     """
     if types is not None and bool(types.any()):
-        raise EquiLMError("mm_token_type_ids marks tokens that are not text: EquiLMForCausalLM takes text alone.")
+        raise EquiLMError(
+            "mm_token_type_ids marks tokens that are not text, and this model takes text alone: for pictures, wrap its "
+            "base in EquiLMForImageTextToText."
+        )
 
 
-def take_per_text(arguments: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
+def take_per_text(
+    arguments: dict[str, Any], accepted: frozenset[str], names: tuple[str, ...] = PER_TEXT
+) -> dict[str, Any]:
     """Take out of the arguments what is given for each text, and keep what the base model accepts.
 
     Positions, token types and languages are extras that not every architecture knows; it then makes its own.
 
+    Args:
+        arguments: keyword arguments.
+        accepted: the names that the base model's forward pass takes.
+        names: those of what is given for each text: `PER_TEXT`, or `WITH_PICTURES`.
+
     Raises:
-        EquiLMError: for token types of images, sounds or videos.
+        EquiLMError: for token types of images, sounds or videos in text alone.
     """
-    given = {name: arguments.pop(name) for name in PER_TEXT if name in arguments}
-    refuse_types(given.get("mm_token_type_ids"))
+    given = {name: arguments.pop(name) for name in names if name in arguments}
+    if names is PER_TEXT:
+        refuse_types(given.get("mm_token_type_ids"))
     return {name: value for name, value in given.items() if value is not None and name in accepted}
 
 

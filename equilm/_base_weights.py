@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from .errors import EquiLMError, EquiLMWarning
@@ -22,7 +22,8 @@ def build_base(auto_class: Any, config: Any) -> PreTrainedModel:
             a classifier's too, and what the configuration names no class of transformers for.
         config: the base model's configuration.
     """
-    model_class = named_class(config) if auto_class in (AutoModelForCausalLM, AutoModelForSeq2SeqLM) else None
+    generators = (AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForImageTextToText)
+    model_class = named_class(config) if auto_class in generators else None
     if model_class is None:
         return cast(PreTrainedModel, auto_class.from_config(config))
     return cast(PreTrainedModel, model_class._from_config(config))  # what the auto classes call

@@ -106,9 +106,7 @@ class FairGenerationMixin(GenerationMixin):
         kwargs |= {} if (given := pop_cache(kwargs)) is None else {CACHE: given}
         transformers_loop = cast(Any, super())
         settings, others = settings_of_call(cast(Any, self), generation_config, kwargs)
-        refuse_inputs(others, inspect.signature(cast(Any, self).forward).parameters)
-        if kwargs.get("mm_token_type_ids") is not None:
-            del kwargs["mm_token_type_ids"]  # of text alone, as where they are left out
+        self._check_inputs(others, kwargs)
         if settings.cache_implementation == "paged":
             self._refuse_continuous_batching()
         tokenizer = kwargs.get("tokenizer")
@@ -166,6 +164,17 @@ class FairGenerationMixin(GenerationMixin):
         if returned_cache is not None and returned_cache is not cache:
             rows.inverse.act_on_cache(returned_cache)
         return output
+
+    def _check_inputs(self, others: dict[str, Any], kwargs: dict[str, Any]) -> None:
+        """Refuse what is given beside text, and take out what says that there is text alone.
+
+        Args:
+            others: what is no setting of the generation.
+            kwargs: all keyword arguments.
+        """
+        refuse_inputs(others, inspect.signature(cast(Any, self).forward).parameters)
+        if kwargs.get("mm_token_type_ids") is not None:
+            del kwargs["mm_token_type_ids"]  # of text alone, as where they are left out
 
     def _prompt(self, inputs: Tensor | None, kwargs: dict[str, Any], settings: GenerationConfig) -> Tensor:
         ids = kwargs.pop("input_ids", None) if inputs is None else inputs

@@ -119,24 +119,35 @@ def tells_apart(per_text: Mapping[str, Any], batch: int) -> Tensor | None:
     """Positions, token types and the like of texts side by side, as `distinct_rows` takes them.
 
     Args:
-        per_text: each of shape ``(B, T)`` or ``(1, T)``, by name.
+        per_text: each of shape ``(B, T, ...)`` or ``(1, T)``, by name; positions of several kinds ``(K, B, T)``.
         batch: B.
     """
-    columns = [value.expand(batch, -1).long() for value in per_text.values()]
+    columns = []
+    for name, value in per_text.items():
+        by_text = value.transpose(0, 1) if name == "position_ids" and value.ndim == 3 else value
+        columns.append(by_text.expand(batch, *by_text.shape[1:]).flatten(1).long())
     return torch.cat(columns, 1) if columns else None
 
 
 def is_unusual(per_text: Mapping[str, Any]) -> bool:
-    """Whether masks or positions have another shape than one value for each token; such rows cannot be compared."""
-    return any(isinstance(value, dict) or value.ndim != 2 for value in per_text.values())
+    """Whether the attention mask is another than one value for each token; such rows cannot be compared."""
+    mask = per_text.get("attention_mask")
+    return isinstance(mask, dict) or (mask is not None and mask.ndim != 2)
 
 
-def per_row(value: Any, rows: Rows, batch: int) -> Any:
-    """An attention mask, positions or token types of texts, for rows."""
-    if not isinstance(value, dict) and value.ndim == 3 and value.shape[1] in (1, batch):  # positions of several kinds
-        return value.expand(-1, batch, -1)[:, rows.first % batch]
+def per_row(value: Any, rows: Rows, batch: int, of_several_kinds: bool = False) -> Any:
+    """An attention mask, positions or token types of texts, for rows.
+
+    Args:
+        value: a tensor of shape ``(B, ...)`` or ``(1, ...)``, or a dict of these.
+        rows: the rows.
+        batch: B.
+        of_several_kinds: whether a tensor with three dimensions is ``(K, B, T)`` or ``(K, 1, T)``, as positions are.
+    """
     if isinstance(value, dict):  # a static cache has one mask for each kind of layer, or none
         return {kind: mask if mask is None else per_row(mask, rows, batch) for kind, mask in value.items()}
+    if of_several_kinds and value.ndim == 3:
+        return value.expand(-1, batch, -1)[:, rows.first % batch]
     return rows.select(value.expand(batch, *value.shape[1:]))  # positions may be given once for the whole batch
 
 

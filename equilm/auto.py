@@ -6,25 +6,27 @@ from typing import Any
 
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     PreTrainedModel,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
 from .loading import adapter_settings, class_names, is_of_kind, saved_config, transformers_model
 from .modeling_equilm import EquiLMForCausalLM
 from .modeling_equilm_classification import EquiLMForSequenceClassification
+from .modeling_equilm_image_text import EquiLMForImageTextToText
 from .modeling_equilm_masked import EquiLMForMaskedLM
 from .modeling_equilm_seq2seq import EquiLMForSeq2SeqLM
 
 __all__ = ["AutoEquiLM"]
 
-# In this order: BART is listed as an encoder-decoder and as a masked model.
+# In this order: BART is listed as an encoder-decoder and as a masked model, GIT as a causal one and one of pictures.
 _KINDS: dict[Any, Any] = {
+    AutoModelForImageTextToText: EquiLMForImageTextToText,
     AutoModelForSequenceClassification: EquiLMForSequenceClassification,
     AutoModelForSeq2SeqLM: EquiLMForSeq2SeqLM,
     AutoModelForCausalLM: EquiLMForCausalLM,
@@ -39,7 +41,7 @@ _TASKS: dict[Any, Any] = {
 
 
 class AutoEquiLM:
-    """Wraps a model in the class for its kind: causal, encoder-decoder, sequence classification or masked."""
+    """Wraps a model in the class for its kind: causal, encoder-decoder, image-text, sequence classification, masked."""
 
     def __init__(self) -> None:
         raise EquiLMError("AutoEquiLM makes models and is none: call AutoEquiLM.from_base(model_or_name, ...).")
@@ -47,7 +49,13 @@ class AutoEquiLM:
     @staticmethod
     def from_base(
         model_or_name: PreTrainedModel | str, *args: Any, **kwargs: Any
-    ) -> EquiLMForCausalLM | EquiLMForSeq2SeqLM | EquiLMForSequenceClassification | EquiLMForMaskedLM:
+    ) -> (
+        EquiLMForCausalLM
+        | EquiLMForSeq2SeqLM
+        | EquiLMForImageTextToText
+        | EquiLMForSequenceClassification
+        | EquiLMForMaskedLM
+    ):
         """Wrap a model in the class that fits its own, or the one that its saved configuration names.
 
         Args:
@@ -98,12 +106,11 @@ def _by_class(names: Sequence[str], described: str, is_wrapped: bool) -> Any:
     """The class for a model whose class, and those it is derived from, have these names."""
     if is_wrapped:
         raise EquiLMError(f"{described} is wrapped already. Load it with from_pretrained, or give its base model.")
-    with_images = set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values())
-    if not with_images.intersection(names):
-        for kind, chosen in _KINDS.items():
-            if is_of_kind(names, kind):
-                return chosen
+    for kind, chosen in _KINDS.items():
+        if is_of_kind(names, kind):
+            return chosen
     raise EquiLMError(
-        f"{described} is not a causal, encoder-decoder or masked language model of text, nor a sequence classifier. "
-        "TextSymmetrizer makes any generator fair on text, and TextSymmetrizer(...).invariant any scorer or encoder."
+        f"{described} is not a causal, encoder-decoder or masked language model, a decoder that reads pictures, nor a "
+        "sequence classifier. TextSymmetrizer makes any generator fair on text, and TextSymmetrizer(...).invariant any "
+        "scorer or encoder."
     )

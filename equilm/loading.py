@@ -1,18 +1,21 @@
 """Loading models: by Hub id, from a folder, or the small model in a PyPI package for offline use."""
 
+import inspect
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
+import transformers
 from huggingface_hub.constants import HF_HOME
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
@@ -20,9 +23,11 @@ from transformers import (
     GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    ProcessorMixin,
 )
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
@@ -53,6 +58,8 @@ _KINDS = {
     "language models there are EquiLMForCausalLM, EquiLMForSeq2SeqLM and EquiLMForMaskedLM",
     AutoModelForMaskedLM: "a masked language model, which EquiLMForMaskedLM wraps; for others there are "
     "EquiLMForCausalLM, EquiLMForSeq2SeqLM and EquiLMForSequenceClassification",
+    AutoModelForImageTextToText: "a decoder that reads pictures and text, which EquiLMForImageTextToText wraps; for "
+    "models of text alone there are EquiLMForCausalLM and EquiLMForSeq2SeqLM",
 }
 # The classes of each kind: those of transformers, and the end of the name of any other, which their code names so too.
 _CLASS_NAMES: dict[Any, tuple[Any, tuple[str, ...]]] = {
@@ -63,12 +70,13 @@ _CLASS_NAMES: dict[Any, tuple[Any, tuple[str, ...]]] = {
         ("ForSequenceClassification",),
     ),
     AutoModelForMaskedLM: (MODEL_FOR_MASKED_LM_MAPPING_NAMES, ("ForMaskedLM",)),
+    AutoModelForImageTextToText: (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES, ()),
 }
 
 
 def load_base(
     model_or_name: PreTrainedModel | str,
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    tokenizer: PreTrainedTokenizerBase | ProcessorMixin | None = None,
     auto_class: Any = AutoModelForCausalLM,
     **kwargs: Any,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -76,9 +84,9 @@ def load_base(
 
     Args:
         model_or_name: a loaded model, of transformers or of peft, a Hub id or a folder.
-        tokenizer: its tokenizer; None loads the one beside the model.
+        tokenizer: its tokenizer, or the processor that holds it; None loads the one beside the model.
         auto_class: the kind of model wanted: ``AutoModelForCausalLM``, ``AutoModelForSeq2SeqLM``,
-            ``AutoModelForSequenceClassification`` or ``AutoModelForMaskedLM``.
+            ``AutoModelForSequenceClassification``, ``AutoModelForMaskedLM`` or ``AutoModelForImageTextToText``.
         kwargs: keyword arguments of ``auto_class.from_pretrained``.
 
     Raises:
@@ -94,8 +102,14 @@ def load_base(
         if kwargs:
             raise EquiLMError(f"{sorted(kwargs)} are for loading a model by name, but a loaded model was given.")
         base, name = model_or_name, model_or_name.config.name_or_path
-        reads = auto_class in (AutoModelForSequenceClassification, AutoModelForMaskedLM)
-        if not (is_of_kind(class_names(base), auto_class) if reads else base.can_generate()):
+        match auto_class.__name__:
+            case "AutoModelForCausalLM" | "AutoModelForSeq2SeqLM":
+                is_right = base.can_generate()
+            case "AutoModelForImageTextToText":
+                is_right = base.can_generate() and reads_pictures(type(base))
+            case _:
+                is_right = is_of_kind(class_names(base), auto_class)
+        if not is_right:
             raise EquiLMError(f"{type(base).__name__} is not {_KINDS[auto_class]}.")
         _check_kind(type(base).__name__, base.config, auto_class)
     else:
@@ -116,7 +130,7 @@ def load_base(
                 "Pass tokenizer=..."
             )
         tokenizer = AutoTokenizer.from_pretrained(name, **_shared(kwargs))
-    return base, tokenizer
+    return base, tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer
 
 
 def resolve_model(
@@ -145,7 +159,15 @@ def is_of_kind(class_names: Iterable[str], auto_class: Any) -> bool:
     """
     mapping, endings = _CLASS_NAMES[auto_class]
     known = {name for entry in mapping.values() for name in ([entry] if isinstance(entry, str) else entry)}
+    if auto_class is AutoModelForImageTextToText:  # some of its mapping read text alone
+        known = {name for name in known if (found := getattr(transformers, name, None)) and reads_pictures(found)}
     return any(name in known or name.endswith(endings) for name in class_names)
+
+
+def reads_pictures(model_class: type) -> bool:
+    """Whether a class of models takes pictures beside its text."""
+    taken = inspect.signature(cast(Any, model_class).forward).parameters
+    return any(name.startswith(("pixel_values", "image_patches", "flattened_patches")) for name in taken)
 
 
 def class_names(model: Any) -> list[str]:

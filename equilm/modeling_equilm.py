@@ -27,6 +27,7 @@ from ._orbit_rows import (
     is_unusual,
     tells_apart,
 )
+from ._pictures import aligned_rows, encoded_once
 from .errors import EquiLMError
 
 
@@ -249,11 +250,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
                 return self._step_by_step(batch, cache, logits_to_keep)
 
         fixed = not eager or is_static(cache) or not self._shares_rows or batch.starts is not None or labels is not None
-        rows = (
-            all_rows(copies.shape[0], copies.shape[1], copies.device)
-            if fixed
-            else self._rows(copies, batch.per_text, cache)
-        )
+        rows = all_rows(copies.shape[0], copies.shape[1], copies.device) if fixed else self._rows(copies, batch, cache)
         last_only = isinstance(logits_to_keep, int) and logits_to_keep == 1
         split = 0 if fixed or whole or not last_only else self._shared_prefix(copies, rows, batch, cache)
         if split > 0:
@@ -280,7 +277,8 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
                 arguments["logits_to_keep"], kept = logits_to_keep, slice(None)
             if self.orbit_weights is not None:
                 arguments["output_hidden_states"] = True
-            outputs = self.language_model(**arguments)
+            with encoded_once(self.language_model, batch.pictures, rows):
+                outputs = self.language_model(**arguments)
             if self.orbit_weights is not None:
                 rows = self._weighed(rows, outputs.hidden_states[-1][:, kept_positions(logits_to_keep)])
             logits = self._mean_logits(outputs.logits[:, kept], rows)
@@ -300,11 +298,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         batch = self._batch(input_ids, arguments)
         copies = self.action.orbit(input_ids)  # (|G|, B, T)
         packed = batch.starts is not None
-        rows = (
-            all_rows(copies.shape[0], copies.shape[1], copies.device)
-            if packed
-            else self._rows(copies, batch.per_text, None)
-        )
+        rows = all_rows(copies.shape[0], copies.shape[1], copies.device) if packed else self._rows(copies, batch, None)
         hidden = self.language_model.get_decoder()(**batch.of_rows(copies, rows)).last_hidden_state
         return hidden, self._weighed(rows.to(hidden.device), hidden)
 
@@ -320,17 +314,18 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         of_config = self.language_model.config.get_text_config().to_dict().get("output_router_logits")
         return bool(of_config if asked is None else asked) and "output_router_logits" in self._base_arguments
 
-    def _rows(self, copies: Tensor, per_text: dict[str, Any], cache: Any) -> Rows:
-        order, batch = copies.shape[:2]
-        if is_unusual(per_text):
-            return all_rows(order, batch, copies.device)
+    def _rows(self, copies: Tensor, batch: TextBatch, cache: Any) -> Rows:
+        order, size = copies.shape[:2]
+        if is_unusual(batch.per_text):
+            return all_rows(order, size, copies.device)
         parents = None
         if is_filled(cache):
             parents = branches_of(cache)
-            if parents.shape[1] != batch:
-                raise EquiLMError(f"The cache holds {parents.shape[1]} texts, but input_ids {batch}.")
-        others = {name: value for name, value in per_text.items() if name != "attention_mask"}
-        return distinct_rows(copies, per_text.get("attention_mask"), tells_apart(others, batch), parents)
+            if parents.shape[1] != size:
+                raise EquiLMError(f"The cache holds {parents.shape[1]} texts, but input_ids {size}.")
+        others = {name: value for name, value in batch.per_text.items() if name != "attention_mask"}
+        rows = distinct_rows(copies, batch.per_text.get("attention_mask"), tells_apart(others, size), parents)
+        return rows if batch.pictures is None else aligned_rows(rows, batch.pictures.texts)
 
     def _shared_prefix(self, copies: Tensor, rows: Rows, batch: TextBatch, cache: Any) -> int:
         """The number of leading tokens worth running once for all g, before the first equality word."""
@@ -338,11 +333,14 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             return 0
         differs = (copies != copies[0]).flatten(0, 1).any(0)  # (T,)
         length = int(differs.int().argmax()) if bool(differs.any()) else 0
-        if length == 0:
+        if length == 0 or not self._pictures_end_before(batch, length):
             return 0
-        start = batch.between(0, length)
-        saved = len(rows.first) - len(self._rows(copies[..., :length], start.per_text, cache).first)
+        saved = len(rows.first) - len(self._rows(copies[..., :length], batch.between(0, length), cache).first)
         return length if saved * length >= self._worth_a_pass and self._continues_caches() == "chunks" else 0
+
+    def _pictures_end_before(self, batch: TextBatch, length: int) -> bool:
+        """Whether the first tokens hold all pictures, so that the others can be read after them without pictures."""
+        return True  # there are none
 
 
 def kept_positions(logits_to_keep: int | Tensor) -> slice | Tensor:
