@@ -6,12 +6,13 @@ texts of one element after the other, so that no two elements ever share a batch
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import GenerationMixin, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 CACHE = "cache" if "cache" in inspect.signature(transformers.LlamaForCausalLM.forward).parameters else "past_key_values"
 
@@ -60,7 +61,8 @@ def generated_logits(model: PreTrainedModel, texts: dict[str, Tensor], path: Ten
     start = 1 if model.config.is_encoder_decoder and "input_ids" in texts else texts[_text(texts)].shape[1]
     forced = LogitsProcessorList([Forced(row[path], start)])
     permuted: dict[str, Any] = {k: row[v] if k.endswith("input_ids") else v for k, v in texts.items()}
-    generate: Any = model.generate
+    # Janus's own drops the processors that it is given.
+    generate: Any = partial(GenerationMixin.generate, model) if model.config.model_type == "janus" else model.generate
     output = generate(
         **permuted,
         max_new_tokens=path.shape[1],

@@ -29,11 +29,11 @@ PICTURE_OVERRIDES: dict[str, dict[str, Any]] = {
     "instructblip": {"image_token_index": 50},
     "instructblipvideo": {"video_token_index": 50},
     "deepseek_ocr2": {
-        "text_config": {"mlp_layer_types": ["dense", "sparse"]},
+        "text_config": {"mlp_layer_types": ["dense", "sparse"], "num_experts_per_tok": 2},
         "vision_config": {"sam_config": {"output_channels": 32, "downsample_channels": [32, 32]}},
     },
     "unlimited_ocr": {"vision_config": {"sam_config": {"output_channels": 32, "downsample_channels": [32, 32]}}},
-    "deepseek_vl_hybrid": {"high_res_vision_config": {"image_size": 64, "output_channels": 8}},
+    "deepseek_vl_hybrid": {"high_res_vision_config": {"image_size": 64, "output_channels": 8, "global_attn_indexes": [0]}},
     "emu3": {
         "image_token_id": 50,
         "vocabulary_map": {
@@ -55,9 +55,15 @@ PICTURE_OVERRIDES: dict[str, dict[str, Any]] = {
         "downsample_rate": "1/2",
         "deepstack_layer_map": [[-1, 0]],
         "spatial_target_layers": [0, 1],
+        "vision_config": {"hidden_size": 64},  # its Q-Former has heads of 64
         "qformer_config": {"cross_attention_frequency": 1},
     },
-    "hunyuan_vl": {"text_config": {"rope_parameters": {**_ROPE, "mrope_section": [2, 1, 1]}}},
+    "hunyuan_vl": {"text_config": {"rope_parameters": _PLAIN_MROPE, "head_dim": 8}},
+    **dict.fromkeys(
+        ("inkling2", "inkling2_loop"), {"text_config": {"unpadded_vocab_size": 61}}
+    ),
+    "kosmos-2.5": {"vision_config": {"patch_embed_hidden_size": 192}},
+    "pix2struct": {"vision_config": {"patch_embed_hidden_size": 192, "seq_len": 16}},
     **dict.fromkeys(("llava_next", "llava_next_video", "llava_onevision"), _TILES),
     "llama4": {"vision_config": {"intermediate_size": 128, "vision_output_dim": 32}},
     "mistral_large4": {"text_config": {"kv_source_layers": None}},

@@ -11,6 +11,8 @@ from torch import Tensor
 PICTURE = -1  # stands in a text where a picture is
 Arguments = dict[str, Any]
 
+# Text models that the mapping names.
+NO_PICTURES = {"mistral4"}
 # Encoder-decoders whose encoder reads pictures alone: the text is the decoder's.
 DECODER_ONLY_TEXT = {"pix2struct", "pp_formulanet", "vision-encoder-decoder"}
 # Architectures that read one picture for each text, in front of it.
@@ -79,7 +81,7 @@ def picture_tokens(base: Any, name: str, arguments: Arguments, count: int) -> li
         lengths = [features.shape[1]] * features.shape[0]
     number, rest = divmod(sum(lengths), count)
     assert rest == 0, lengths
-    around = {"gemma3", "gemma3n", "gemma4"} & {name} or "vision_start_token_id" in vars(base.config) or "image_start_token_id" in vars(base.config)
+    around = name in ("gemma3", "gemma3n", "gemma4", "hy_v4_vl") or "vision_start_token_id" in vars(base.config) or "image_start_token_id" in vars(base.config)
     run = [IMAGE] * number
     return [BEFORE_IMAGE, *run, AFTER_IMAGE] if around else run
 
