@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import GenerationMixin
 
 from ._orbit_rows import Rows, per_row
 from ._pictures import Pictures
@@ -175,3 +176,19 @@ def packing_of_rows(starts: Tensor, rows: Rows) -> dict[str, Any]:
     offsets = torch.cat([begins, begins.new_tensor([marked.numel()])])
     longest = int(offsets.diff().max())
     return dict(zip(PACKING, (offsets, offsets, longest, longest), strict=True))
+
+
+def own_positions(base: Any, ids: Tensor, arguments: dict[str, Any]) -> Tensor | None:
+    """Positions of the base model's own kind, such as M-RoPE's, ``(K, B, T)``; None if it has none.
+
+    Without them such a model takes positions from a state that its last call has left, for whatever rows that had.
+
+    Args:
+        base: the base model.
+        ids: the new tokens, shape ``(B, T)``.
+        arguments: mask, cache, kinds of tokens and pictures, by their names in ``generate``.
+    """
+    if type(base)._prepare_position_ids_for_generation is GenerationMixin._prepare_position_ids_for_generation:
+        return None
+    whole: Tensor = base._prepare_position_ids_for_generation(ids, arguments)
+    return whole[..., -ids.shape[1] :]

@@ -82,25 +82,38 @@ def refuse_adapters(model: PreTrainedModel, base: PreTrainedModel) -> None:
         )
 
 
+def trunk(model: PreTrainedModel) -> Any:
+    """The part of a language model below its head: its decoder; of a model for more than text, all of it."""
+    is_composite = model.config.get_text_config() is not model.config
+    return model.base_model if is_composite and not model.config.is_encoder_decoder else model.get_decoder()
+
+
+class _HiddenStates(BaseModelOutputWithPastAndCrossAttentions):
+    """What a trunk returns, with nothing in the fields that some have besides, such as those of pictures."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
 @torch.no_grad()
 def has_linear_head(model: PreTrainedModel) -> bool:
-    """Whether a language model's logits are ``head(decoder(...).last_hidden_state)`` and nothing else.
+    """Whether a language model's logits are ``head(trunk(...).last_hidden_state)`` and nothing else.
 
-    Soft caps, multipliers and biases hide in many places, so this compares the model's own forward pass, its decoder
+    Soft caps, multipliers and biases hide in many places, so this compares the model's own forward pass, its trunk
     replaced by one that returns random hidden states, with the head applied to these. It runs no layer but the head;
     what it cannot see, `equilm._self_check` does.
     """
-    head, decoder = model.get_output_embeddings(), model.get_decoder()
+    head, decoder = model.get_output_embeddings(), trunk(model)
     if not is_plain_linear(head) or decoder is model or not isinstance(decoder, PreTrainedModel):
         return False
     if model.config.get_text_config() is not model.config and decoder is not model.base_model:
-        return False  # a part of a model for more than text: operations between the parts are not probed
+        return False  # the decoder of an encoder-decoder: operations between the parts are not probed
     own = torch.Generator().manual_seed(0)  # the global one is the user's
     # Large, so that a soft cap shows.
     hidden = 100 * torch.randn(1, 1, head.in_features, generator=own).to(head.weight)
     ids = torch.zeros(1, 1, dtype=torch.int64, device=model.device)
     try:
-        with _returning(decoder, BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)):
+        with _returning(decoder, _HiddenStates(last_hidden_state=hidden)):
             logits = model(input_ids=ids, use_cache=False).logits
         expected = head(hidden)
     except Exception:  # noqa: BLE001 - whatever it does with its decoder's outputs, the ordinary path is right

@@ -21,6 +21,7 @@ from ._base_weights import (
     project_columns,
     refuse_adapters,
     take_over_quantization,
+    trunk,
 )
 from ._compat import CACHE, cache_argument, pop_cache
 from ._coverage import check_repository
@@ -90,7 +91,7 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         self.orbit_weights = self._orbit_weights(weights)
         self._base_arguments = frozenset(inspect.signature(language_model.forward).parameters)
         self._cache_argument = cache_argument(language_model)
-        self._decoder_cache_argument = cache_argument(language_model.get_decoder())
+        self._trunk_cache_argument = cache_argument(trunk(language_model))
         self.cache_use = None if self._cache_argument else "none"
         self._is_stateful = language_model._is_stateful
         self.group = config.token_action().group

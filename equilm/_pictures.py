@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
@@ -18,9 +19,13 @@ from .errors import EquiLMError
 _PLACEHOLDERS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 # Settings that a call may make of the picture encoder: the same for all rows, whatever their type.
 _SETTINGS = ("vision_feature_layer", "vision_feature_select_strategy", "vision_aspect_ratio")
+# Pixels in one long row for the whole batch, by what says how long each picture's part is.
+_PACKED = {"target_sizes": "pixel_values", "target_sizes_videos": "pixel_values_videos"}
 # Texts or their embeddings under names of their own, which the group would have to act on.
 _TEXTS = re.compile(r"(.*_)?(input_ids|inputs_embeds)|labels|decoder_.*|encoder_outputs|.*_hidden_states")
 
+# PyTorch numbers hooks with a counter that two threads may read at once.
+_REGISTERING = Lock()
 # The call that shares its pictures in this thread or task.
 _CURRENT: ContextVar["_Sharing | None"] = ContextVar("current", default=None)
 
@@ -41,7 +46,11 @@ class Pictures:
 
     def repeated(self, times: int) -> dict[str, Any]:
         """The arguments for ``times`` copies of the texts."""
-        return {k: value if k in _SETTINGS else _repeat(value, times) for k, value in self.arguments.items()}
+        packed = {pixels for sizes, pixels in _PACKED.items() if sizes in self.arguments}
+        return {
+            name: value if name in _SETTINGS else _repeat(value, times, -1 if name in packed else 0)
+            for name, value in self.arguments.items()
+        }
 
 
 def take_pictures(arguments: dict[str, Any], accepted: frozenset[str]) -> dict[str, Any]:
@@ -121,15 +130,17 @@ def encoded_once(base: Any, pictures: Pictures | None, rows: Rows) -> Iterator[N
         yield
         return
     sharing = _Sharing(copies)
-    before = encoder.register_forward_pre_hook(sharing.first_copy, with_kwargs=True)
-    after = encoder.register_forward_hook(sharing.all_copies)
+    with _REGISTERING:
+        before = encoder.register_forward_pre_hook(sharing.first_copy, with_kwargs=True)
+        after = encoder.register_forward_hook(sharing.all_copies)
     token = _CURRENT.set(sharing)
     try:
         yield
     finally:
         _CURRENT.reset(token)
-        before.remove()
-        after.remove()
+        with _REGISTERING:
+            before.remove()
+            after.remove()
 
 
 class _Sharing:
@@ -143,10 +154,12 @@ class _Sharing:
         self.copies = copies
         self.is_shared = False  # the encoder's current call
 
-    def first_copy(self, _encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def first_copy(self, _encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
         """Before the encoder runs: leave the first of equal copies, if that is what it was given."""
+        if _CURRENT.get() is not self or kwargs is None:  # a call in another thread; this one's has keywords
+            return None
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.ndim]
-        self.is_shared = _CURRENT.get() is self and bool(tensors) and all(_is_repeated(v, self.copies) for v in tensors)
+        self.is_shared = bool(tensors) and all(_is_repeated(value, self.copies) for value in tensors)
         if not self.is_shared:
             return None
         return tuple(_first(v, self.copies) for v in args), {k: _first(v, self.copies) for k, v in kwargs.items()}
@@ -167,9 +180,9 @@ def _first(value: Any, copies: int) -> Any:
     return value[: len(value) // copies] if isinstance(value, Tensor) and value.ndim else value
 
 
-def _repeat(value: Any, times: int) -> Any:
+def _repeat(value: Any, times: int, dim: int = 0) -> Any:
     if isinstance(value, Tensor):
-        return value.repeat(times, *[1] * (value.ndim - 1)) if value.ndim and times > 1 else value
+        return torch.cat([value] * times, dim) if value.ndim and times > 1 else value
     return list(value) * times if isinstance(value, list | tuple) else value
 
 

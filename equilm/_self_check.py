@@ -5,19 +5,21 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ._base_arguments import own_positions
 from ._base_weights import has_linear_head, is_plain_linear
 from ._compat import CACHE, cache_of
 from ._orbit_rows import reorder
 from .actions import TokenAction
 from .errors import EquiLMError, EquiLMWarning
 
-CacheUse: TypeAlias = Literal["chunks", "steps", "none"]
+CacheUse: TypeAlias = Literal["chunks", "steps", "whole", "none"]
 
 _PREFIX, _LENGTH = 5, 8
 # Rounding differs with the shape of the rows; a cache that is wrong is off by a good part of the logits' spread.
@@ -48,13 +50,16 @@ def cache_use(model: PreTrainedModel, name: str) -> CacheUse:
     """Whether a causal model continues its cache right by several tokens at once ("chunks"), by single ones ("steps").
 
     It runs two random texts through the model, whole and in parts, and the rows of the cache change places in between,
-    as they do where texts fork. "none" says that even single steps do not give the logits of the whole text, so that
+    as they do where texts fork. "whole" says that the model reads a prompt in both directions, as PaliGemma does: it
+    must get the prompt as a whole, and what its cache is continued by is its own affair. "none" says that even single steps do not give the logits of the whole text, so that
     its texts must be run anew at every step.
 
     Args:
         model: the base model.
         name: what it calls its cache.
     """
+    if reads_both_ways(model):
+        return "whole"
     ids = _probe_texts(model.config.get_text_config()).to(model.device)  # (2, T)
     with quiet(model):  # some models draw in their forward pass
         whole = _logits(model, ids, 0, use_cache=False)[0].flip(0)
@@ -66,6 +71,30 @@ def cache_use(model: PreTrainedModel, name: str) -> CacheUse:
             if _continued_error(model, ids.flip(0), whole, cache, name, size) <= tolerance(model.dtype):
                 return use  # type: ignore[return-value]
     return "none"
+
+
+@torch.no_grad()
+def reads_both_ways(model: PreTrainedModel) -> bool:
+    """Whether a model's first tokens see the later ones of a prompt, as those of a PaliGemma do.
+
+    Only models for more than text that tell prompt and answer apart by token types are tried.
+    """
+    if model.config.get_text_config() is model.config or "token_type_ids" not in signature(model.forward).parameters:
+        return False
+    ids = _probe_texts(model.config.get_text_config()).to(model.device)[:1]
+    other = ids.clone()
+    other[:, -1] = ids[:, 0]
+    with quiet(model):
+        one, two = (
+            model(
+                input_ids=text,
+                attention_mask=torch.ones_like(text),
+                token_type_ids=torch.zeros_like(text),
+                use_cache=False,
+            ).logits[:, 0]
+            for text in (ids, other)
+        )
+    return relative_error(one, two) > tolerance(model.dtype)
 
 
 def _probe_texts(config: Any) -> Tensor:
@@ -96,11 +125,14 @@ def _continued_error(model: Any, ids: Tensor, whole: Tensor, cache: Any, name: s
 
 def _logits(model: Any, ids: Tensor, start: int, **arguments: Any) -> tuple[Tensor, Any]:
     """The logits of the tokens from ``start`` on, as generate() runs them, and the cache."""
+    mask = {"attention_mask": torch.ones_like(ids)}
+    positions = own_positions(model, ids, mask)
     inputs = model.prepare_inputs_for_generation(
         ids,
         next_sequence_length=ids.shape[1] - start,
-        attention_mask=torch.ones_like(ids),
         is_first_iteration=start == 0,
+        **mask,
+        **({} if positions is None else {"position_ids": positions}),
         **arguments,
     )
     if "logits_to_keep" in inputs:  # some keep only the last
@@ -280,7 +312,9 @@ class _Checker:
     def run(self) -> SelfCheck:
         model = self.model
         self._check("forward", lambda: model(**self.texts, use_cache=False).logits, self._without_shortcuts())
-        if model.cache_use != "none":
+        if model.cache_use is None and reads_both_ways(model.language_model):
+            model.cache_use = "whole"
+        if model.cache_use not in ("none", "whole"):
             use, model.cache_use = model.cache_use, "chunks"
             wrong = self._measure("cached steps", self._cached)
             if wrong:  # is it the base model that continues its cache in another way?

@@ -10,8 +10,8 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutputWithPast
 from transformers.utils.generic import is_flash_attention_requested
 
-from ._base_arguments import PER_TEXT, TextBatch, refuse_unknown, take_packing, take_per_text
-from ._base_weights import project_columns
+from ._base_arguments import PER_TEXT, TextBatch, own_positions, refuse_unknown, take_packing, take_per_text
+from ._base_weights import project_columns, trunk
 from ._compat import CACHE, cache_of, one_cache
 from ._modeling_base import EquiLMPreTrainedModel
 from ._orbit_rows import (
@@ -187,6 +187,9 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             logits = outputs.logits[:, kept_positions(logits_to_keep)]
             unpermuted = torch.arange(len(logits), device=logits.device)
         else:
+            if position_ids is None and not torch.compiler.is_compiling():
+                given = {"attention_mask": attention_mask, CACHE: cache}
+                kwargs["position_ids"] = own_positions(self.language_model, input_ids, given)
             batch = self._batch(input_ids, kwargs)
             routed = self._routes(kwargs) and labels is not None
             logits, outputs, unpermuted = self._average(batch, cache, logits_to_keep, labels if routed else None)
@@ -265,8 +268,9 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         kept = kept_positions(logits_to_keep)
         if self._may_project and not self._routes(batch.flags):
             if cache is not None:
-                arguments[self._decoder_cache_argument or CACHE] = cache
-            outputs = self.language_model.get_decoder()(**arguments)
+                arguments[self._trunk_cache_argument or CACHE] = cache
+            with encoded_once(self.language_model, batch.pictures, rows):
+                outputs = trunk(self.language_model)(**arguments)
             logits = self._project(outputs.last_hidden_state[:, kept], rows)
         else:
             if cache is not None:
@@ -299,7 +303,8 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         copies = self.action.orbit(input_ids)  # (|G|, B, T)
         packed = batch.starts is not None
         rows = all_rows(copies.shape[0], copies.shape[1], copies.device) if packed else self._rows(copies, batch, None)
-        hidden = self.language_model.get_decoder()(**batch.of_rows(copies, rows)).last_hidden_state
+        with encoded_once(self.language_model, batch.pictures, rows):
+            hidden = trunk(self.language_model)(**batch.of_rows(copies, rows)).last_hidden_state
         return hidden, self._weighed(rows.to(hidden.device), hidden)
 
     def _step_by_step(self, batch: TextBatch, cache: Any, logits_to_keep: int | Tensor) -> tuple[Tensor, Any, Tensor]:

@@ -4,9 +4,9 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForImageTextToText, PreTrainedModel
 
-from ._base_arguments import NEGATIVE_PROMPT, WITH_PICTURES, TextBatch, refuse_unknown, take_per_text
+from ._base_arguments import NEGATIVE_PROMPT, WITH_PICTURES, TextBatch, own_positions, refuse_unknown, take_per_text
 from ._compat import CACHE, one_cache
 from ._orbit_rows import is_filled
 from ._pictures import Pictures, mismatch, named_tokens, placeholder_tokens, take_pictures
@@ -106,25 +106,16 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
         elif input_ids is not None:
             if not is_filled(cache):
                 self._refuse_missing(input_ids, kwargs)
-            if position_ids is None and self._makes_positions:
-                # From the texts and not from their permuted copies, of which the base model would keep a state.
-                with_mask = {**kwargs, "attention_mask": attention_mask, CACHE: cache}
-                whole = self._prepare_position_ids_for_generation(input_ids, with_mask)
-                position_ids = whole[..., -input_ids.shape[1] :]
+            if position_ids is None:
+                position_ids = own_positions(
+                    self.language_model, input_ids, {**kwargs, "attention_mask": attention_mask, CACHE: cache}
+                )
         try:
             return super().forward(input_ids, attention_mask, position_ids, cache, **kwargs)
         except ValueError as error:
             if is_plain or input_ids is None or isinstance(error, EquiLMError):
                 raise
             raise mismatch(self.language_model, input_ids, error) from error
-
-    @property
-    def _makes_positions(self) -> bool:
-        """Whether the base model has positions of its own kind, such as those of M-RoPE."""
-        own: Any = type(self.language_model)
-        return bool(
-            own._prepare_position_ids_for_generation is not GenerationMixin._prepare_position_ids_for_generation
-        )
 
     def _refuse_missing(self, ids: Tensor, arguments: dict[str, Any]) -> None:
         """Refuse texts with tokens of pictures, and no pictures."""

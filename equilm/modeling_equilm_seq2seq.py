@@ -314,7 +314,7 @@ class EquiLMForSeq2SeqLM(EquiLMPreTrainedModel, GenerationMixin):
                 attention_mask=decoder_mask,
                 encoder_hidden_states=states,
                 encoder_attention_mask=mask,
-                **{self._decoder_cache_argument or CACHE: cache},
+                **{self._trunk_cache_argument or CACHE: cache},
                 **kwargs,
             )
             logits = self._project(outputs.last_hidden_state, rows)  # (B, T, V)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from models import BOS, EOS, PAD, SPECIAL, VOCAB
+from models import BOS, PAD, SPECIAL, VOCAB
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 

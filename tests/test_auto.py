@@ -125,7 +125,7 @@ def test_other_kinds_are_refused_by_name(tmp_path: Path) -> None:
     encoder = AutoModel.from_config(
         BertConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
     )
-    with pytest.raises(EquiLMError, match="^BertModel is not a causal"):
+    with pytest.raises(EquiLMError, match=r"^BertModel is not a causal"):
         AutoEquiLM.from_base(encoder, word_tokenizer())
     encoder.save_pretrained(tmp_path)
     with pytest.raises(EquiLMError, match=r"BertModel .* is not a causal"):
