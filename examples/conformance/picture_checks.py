@@ -76,10 +76,11 @@ def layouts(base: Any, name: str) -> dict[str, Case]:
         del found["pictures between"]  # a picture has no place among the words
     counts = {layout: sum(text.count(PICTURE) for text in texts) for layout, texts in found.items()}
     cases = {layout: Case(base, name, texts, random_pictures(counts[layout])) for layout, texts in found.items()}
-    try:
-        _logits(base, cases["text alone"])
-    except Exception:  # noqa: BLE001 - this base model needs a picture
-        del cases["text alone"]
+    if name not in NO_PICTURES:
+        try:
+            _logits(base, cases["text alone"])
+        except Exception:  # noqa: BLE001 - this base model needs a picture
+            del cases["text alone"]
     return cases
 
 

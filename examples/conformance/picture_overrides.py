@@ -66,6 +66,9 @@ PICTURE_OVERRIDES: dict[str, dict[str, Any]] = {
     "pix2struct": {"vision_config": {"patch_embed_hidden_size": 192, "seq_len": 16}},
     **dict.fromkeys(("llava_next", "llava_next_video", "llava_onevision"), _TILES),
     "llama4": {"vision_config": {"intermediate_size": 128, "vision_output_dim": 32}},
+    "mistral4": {
+        "rope_parameters": {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 16, "mscale_all_dim": 1.0}
+    },
     "mistral_large4": {"text_config": {"kv_source_layers": None}},
     "mllama": {
         "image_token_index": 61,

@@ -18,7 +18,7 @@ DECODER_ONLY_TEXT = {"pix2struct", "pp_formulanet", "vision-encoder-decoder"}
 # Architectures that read one picture for each text, in front of it.
 ONE_PICTURE = {"blip", "blip-2", "git", "instructblip", "instructblipvideo", "paligemma", "kosmos-2", "kosmos-2.5", "fuyu", "udop", *DECODER_ONLY_TEXT}
 # Those that read padding on the left otherwise than the text alone.
-NO_PADDING = {"blip", "florence2", "git", "instructblip", "instructblipvideo", "udop", *DECODER_ONLY_TEXT}
+NO_PADDING = {"blip", "florence2", "git", "instructblip", "instructblipvideo", "kosmos-2", "udop", *DECODER_ONLY_TEXT}
 # Those whose pictures have no tokens in the text.
 NO_TOKENS = {"blip", "git", "pix2struct", "pp_formulanet", "udop", "vision-encoder-decoder", "idefics"}
 
@@ -74,14 +74,16 @@ def picture_tokens(base: Any, name: str, arguments: Arguments, count: int) -> li
     with torch.no_grad():
         output = owner.get_image_features(**{k: v for k, v in arguments.items() if k in known}, return_dict=True)
     features = output.pooler_output
-    if features is None or name == "llama4":
+    if name == "granite4_vision":
+        features = output.deepstack_features[0][1]  # features of a layer for each
+    if name == "llama4":
         features = output.last_hidden_state
     lengths = [f.shape[0] for f in features] if not isinstance(features, Tensor) or features.ndim == 3 else [len(features)]
     if isinstance(features, Tensor) and features.ndim == 3:
         lengths = [features.shape[1]] * features.shape[0]
     number, rest = divmod(sum(lengths), count)
     assert rest == 0, lengths
-    around = name in ("gemma3", "gemma3n", "gemma4", "hy_v4_vl") or "vision_start_token_id" in vars(base.config) or "image_start_token_id" in vars(base.config)
+    around = name in ("gemma3", "gemma3n", "gemma4", "hunyuan_vl", "hy_v4_vl") or "vision_start_token_id" in vars(base.config) or "image_start_token_id" in vars(base.config)
     run = [IMAGE] * number
     return [BEFORE_IMAGE, *run, AFTER_IMAGE] if around else run
 
