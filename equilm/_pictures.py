@@ -1,16 +1,11 @@
-"""Pictures beside texts: the same for all permuted copies of a text, and encoded once for all of them."""
+"""Pictures beside texts: the same for all permuted copies of a text, in whatever layout the base model has them."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers.utils.generic import ModelOutput
+from torch import Tensor
 
 from ._orbit_rows import Rows
 from .errors import EquiLMError
@@ -23,11 +18,6 @@ _SETTINGS = ("vision_feature_layer", "vision_feature_select_strategy", "vision_a
 _PACKED = {"target_sizes": "pixel_values", "target_sizes_videos": "pixel_values_videos"}
 # Texts or their embeddings under names of their own, which the group would have to act on.
 _TEXTS = re.compile(r"(.*_)?(input_ids|inputs_embeds)|labels|decoder_.*|encoder_outputs|.*_hidden_states")
-
-# PyTorch numbers hooks with a counter that two threads may read at once.
-_REGISTERING = Lock()
-# The call that shares its pictures in this thread or task.
-_CURRENT: ContextVar["_Sharing | None"] = ContextVar("current", default=None)
 
 
 @dataclass(frozen=True)
@@ -112,88 +102,10 @@ def aligned_rows(rows: Rows, texts: int) -> Rows:
     return Rows(branches, first.flatten(), patterns, counts)
 
 
-@contextmanager
-def encoded_once(base: Any, pictures: Pictures | None, rows: Rows) -> Iterator[None]:
-    """Within the context, the base model's picture encoder runs on the first of equal copies, in this thread.
-
-    The rest of the base model gets the features of all copies. Where the encoder gets its pictures in another form
-    than k equal parts, it runs on all of them. The base model is left as it was.
-
-    Args:
-        base: the base model.
-        pictures: the pictures of the texts; None if there are none.
-        rows: the rows that the base model is given, as `aligned_rows` has them.
-    """
-    copies = 1 if pictures is None or torch.compiler.is_compiling() else len(rows.first) // pictures.texts
-    encoder = base.get_encoder(modality="image") if copies > 1 else base
-    if encoder is base or encoder is base.base_model:  # transformers finds none
-        yield
-        return
-    sharing = _Sharing(copies)
-    with _REGISTERING:
-        before = encoder.register_forward_pre_hook(sharing.first_copy, with_kwargs=True)
-        after = encoder.register_forward_hook(sharing.all_copies)
-    token = _CURRENT.set(sharing)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
-        with _REGISTERING:
-            before.remove()
-            after.remove()
-
-
-class _Sharing:
-    """The hooks of one call on a picture encoder, which other threads may be using meanwhile with hooks of their own.
-
-    Args:
-        copies: how many equal copies of its pictures the encoder is given.
-    """
-
-    def __init__(self, copies: int):
-        self.copies = copies
-        self.is_shared = False  # the encoder's current call
-
-    def first_copy(self, _encoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
-        """Before the encoder runs: leave the first of equal copies, if that is what it was given."""
-        if _CURRENT.get() is not self or kwargs is None:  # a call in another thread; this one's has keywords
-            return None
-        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.ndim]
-        self.is_shared = bool(tensors) and all(_is_repeated(value, self.copies) for value in tensors)
-        if not self.is_shared:
-            return None
-        return tuple(_first(v, self.copies) for v in args), {k: _first(v, self.copies) for k, v in kwargs.items()}
-
-    def all_copies(self, _encoder: nn.Module, _args: Any, output: Any) -> Any:
-        """After it: repeat its output for all copies."""
-        return _repeat_output(output, self.copies) if self.is_shared and _CURRENT.get() is self else output
-
-
-def _is_repeated(value: Tensor, copies: int) -> bool:
-    if len(value) % copies:
-        return False
-    parts = value.view(copies, -1) if value.is_contiguous() else value.reshape(copies, -1)
-    return bool((parts == parts[0]).all())
-
-
-def _first(value: Any, copies: int) -> Any:
-    return value[: len(value) // copies] if isinstance(value, Tensor) and value.ndim else value
-
-
 def _repeat(value: Any, times: int, dim: int = 0) -> Any:
     if isinstance(value, Tensor):
         return torch.cat([value] * times, dim) if value.ndim and times > 1 else value
     return list(value) * times if isinstance(value, list | tuple) else value
-
-
-def _repeat_output(output: Any, times: int) -> Any:
-    if isinstance(output, Tensor):
-        return _repeat(output, times)
-    if isinstance(output, ModelOutput):
-        return type(output)(**{name: _repeat_output(value, times) for name, value in output.items()})
-    if isinstance(output, list | tuple):
-        return type(output)(_repeat_output(value, times) for value in output)
-    return output
 
 
 def mismatch(base: Any, ids: Tensor, error: Exception) -> EquiLMError:

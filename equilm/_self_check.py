@@ -35,8 +35,12 @@ def relative_error(logits: Tensor, expected: Tensor, whole: Tensor | None = None
         whole: shape ``(..., V)``: those whose spread counts, where C are only some; None: ``expected``.
     """
     whole = (expected if whole is None else whole).float()
+    # Some models give a logit of about -inf to tokens that they never write, such as pieces of pictures.
+    ruled_out = torch.finfo(torch.bfloat16).min / 8
+    whole = whole.masked_fill(whole < ruled_out, 0)
     spread = (whole - whole.mean(-1, keepdim=True)).square().mean().sqrt()
-    error = (logits.double() - expected.double()).square().mean().sqrt()
+    both = (logits < ruled_out) & (expected < ruled_out)
+    error = (logits.double() - expected.double()).masked_fill(both, 0).square().mean().sqrt()
     return float(error / spread.clamp(min=1e-6))
 
 
@@ -51,8 +55,8 @@ def cache_use(model: PreTrainedModel, name: str) -> CacheUse:
 
     It runs two random texts through the model, whole and in parts, and the rows of the cache change places in between,
     as they do where texts fork. "whole" says that the model reads a prompt in both directions, as PaliGemma does: it
-    must get the prompt as a whole, and what its cache is continued by is its own affair. "none" says that even single steps do not give the logits of the whole text, so that
-    its texts must be run anew at every step.
+    must get the prompt as a whole, and may then continue its cache. "none" says that even single steps do not give the
+    logits of the whole text, so that its texts must be run anew at every step.
 
     Args:
         model: the base model.

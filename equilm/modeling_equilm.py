@@ -27,7 +27,8 @@ from ._orbit_rows import (
     is_unusual,
     tells_apart,
 )
-from ._pictures import aligned_rows, encoded_once
+from ._picture_encoder import encoded_once
+from ._pictures import aligned_rows
 from .errors import EquiLMError
 
 

@@ -119,7 +119,11 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
 
     def _refuse_missing(self, ids: Tensor, arguments: dict[str, Any]) -> None:
         """Refuse texts with tokens of pictures, and no pictures."""
-        given = [name for name in take_pictures(dict(arguments), self._base_arguments) if "values" in name]
+        given = [
+            name
+            for name, value in take_pictures(dict(arguments), self._base_arguments).items()
+            if not isinstance(value, Tensor) or value.is_floating_point()
+        ]
         tokens = torch.tensor(placeholder_tokens(self.config.text_config), device=ids.device)
         if given or torch.compiler.is_compiling() or not bool(torch.isin(ids, tokens).any()):
             return

@@ -163,8 +163,9 @@ def test_a_picture_is_encoded_once() -> None:
         def count(_module: Any, _args: Any, output: Any, seen: list[int] = seen) -> None:
             seen.append(len(output[0]))  # as the encoder made it, before it is repeated
 
-        encoder.register_forward_hook(count)
         word = AXES["2x3"][0][0][0]
+        model(**inputs([[BOS, word, PICTURE]], random_pictures(1)))  # the first call tries two copies
+        encoder.register_forward_hook(count)
         # The picture after a word, of which there are several copies; and before it.
         for text in ([BOS, 30, word, PICTURE, 31, 32], [BOS, PICTURE, 30, word, 31, 32]):
             given = inputs([text], random_pictures(1))
