@@ -252,7 +252,8 @@ def _idefics_seen(base: Any, ids: Tensor, counts: Sequence[int], pictures: Tenso
 
 
 def _fuyu(base: Any, counts: Sequence[int], pictures: Tensor) -> Arguments:
-    return {"image_patches": _gemma4(base, counts, pictures)["pixel_values"]}
+    """Flat patches of all pictures, under their processor's name."""
+    return {"image_patches": _gemma4(base, counts, pictures)["pixel_values"].flatten(0, 1)}
 
 
 def _places(base: Any, ids: Tensor, counts: Sequence[int], pictures: Tensor) -> Arguments:
