@@ -37,8 +37,8 @@ def encoded_once(base: Any, pictures: Pictures | None, rows: Rows) -> Iterator[N
         rows: the rows that the base model is given, as `equilm._pictures.aligned_rows` has them.
     """
     copies = 1 if pictures is None or torch.compiler.is_compiling() else len(rows.first) // pictures.texts
-    encoder = base.get_encoder(modality="image") if copies > 1 else base
-    if encoder is base or encoder is base.base_model:  # transformers finds none
+    encoder = _encoder(base) if copies > 1 else None
+    if encoder is None:
         yield
         return
     sharing = _Sharing(copies)
@@ -53,6 +53,17 @@ def encoded_once(base: Any, pictures: Pictures | None, rows: Rows) -> Iterator[N
         with _REGISTERING:
             before.remove()
             after.remove()
+
+
+def never_share(base: Any) -> None:
+    """Let a base model's picture encoder run on all copies from now on."""
+    if (encoder := _encoder(base)) is not None:
+        _LAYOUTS[encoder] = None
+
+
+def _encoder(base: Any) -> nn.Module | None:
+    found = base.get_encoder(modality="image")
+    return None if found is base or found is base.base_model else found  # where transformers finds none
 
 
 class _Sharing:

@@ -1,15 +1,18 @@
 """EquiLM and R-EquiLM around any decoder of transformers that reads pictures and text (paper, eq. 3)."""
 
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 
 from ._base_arguments import NEGATIVE_PROMPT, WITH_PICTURES, TextBatch, own_positions, refuse_unknown, take_per_text
 from ._compat import CACHE, one_cache
 from ._orbit_rows import is_filled
+from ._picture_check import check_pictures, runs_on_text
 from ._pictures import Pictures, mismatch, named_tokens, placeholder_tokens, take_pictures
+from ._self_check import SelfCheck, check_text, skip_reason
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
 from .modeling_equilm import EquiLMForCausalLM
@@ -117,6 +120,48 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
                 raise
             raise mismatch(self.language_model, input_ids, error) from error
 
+    @classmethod
+    def from_base(cls, model_or_name: Any, tokenizer: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As `EquiLMForCausalLM.from_base`. With a processor, the self-check also reads a small picture.
+
+        Args:
+            model_or_name: a loaded model, a Hub id or a folder.
+            tokenizer: the model's processor or its tokenizer; None loads the tokenizer from the model's name or path.
+            args: as in `EquiLMForCausalLM.from_base`.
+            kwargs: likewise.
+        """
+        model = super().from_base(model_or_name, tokenizer, *args, **kwargs)
+        if isinstance(tokenizer, ProcessorMixin) and not model._checked.skipped:
+            from equilm.text.image_prompts import image_inputs  # as in the class above: not beside a saved copy
+
+            inputs = image_inputs(tokenizer, ["Who is this person?"], [_small_picture()])
+            model.self_check(**inputs.to(model.device, dtype=model.dtype))
+        return model
+
+    def self_check(self, **inputs: Any) -> SelfCheck:
+        """Check the guarantee on this model, as `EquiLMForCausalLM.self_check` does, and with pictures if given.
+
+        Args:
+            inputs: what the base model's processor makes of texts and pictures; words of the axes are put into the
+                texts. With none, only text is read.
+
+        Raises:
+            EquiLMError: names the architecture, the path and the difference.
+        """
+        if self.is_plain:
+            raise EquiLMError("Inside plain() there is no fairness to check. Call self_check outside.")
+        reason = skip_reason(self)
+        if not reason and runs_on_text(self, self._check_texts(check_text(self.config.token_action(), self.device))):
+            super().self_check()
+        else:
+            asks = "the model does not read text without pictures; call model.self_check(**inputs) with the processor's"
+            self._checked = SelfCheck({}, skipped=reason or asks)
+        if inputs and not reason:
+            found = check_pictures(self, inputs)
+            errors = {**self._checked.errors, **found.errors}
+            self._checked = replace(found, errors=errors, switched_off=self._checked.switched_off + found.switched_off)
+        return self._checked
+
     def _refuse_missing(self, ids: Tensor, arguments: dict[str, Any]) -> None:
         """Refuse texts with tokens of pictures, and no pictures."""
         given = [
@@ -191,6 +236,13 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
     ) -> dict[str, Any]:
         base: Any = self.language_model
         return cast(dict[str, Any], base._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs))
+
+
+def _small_picture() -> Any:
+    """A picture of 64 by 64 pixels, light on the left and dark on the right."""
+    from PIL import Image
+
+    return Image.linear_gradient("L").resize((64, 64)).rotate(90).convert("RGB")
 
 
 def _has_plain_masks(batch: TextBatch) -> bool:

@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel, T5Gemma2C
 from word_models import word_tokenizer
 
 from equilm import EquiLMConfig, EquiLMError, EquiLMForCausalLM, EquiLMForImageTextToText
+from equilm._pictures import Pictures
 
 # transformers 5.24.0 cannot run Llama 4 with or without pictures: its forward pass reads a field that is not there.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is falling back to its reference PyTorch implementation")
@@ -367,3 +368,20 @@ def test_encoder_decoders_and_models_of_text_are_refused_by_name() -> None:
     tokenizer = word_tokenizer()
     with pytest.raises(EquiLMError, match="is not a decoder that reads pictures and text"):
         EquiLMForImageTextToText.from_base(word_model(tokenizer), tokenizer)
+
+
+@pytest.mark.parametrize("name", ["llava", "gemma3", "qwen3_5", "idefics3", "paligemma", "mllama"])
+def test_the_self_check_reads_pictures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = wrapped(name, "2x3")
+    given = inputs([[BOS, 30, 31, PICTURE, 32, 33, 34]], random_pictures(1))
+    assert model.self_check(**given).errors["pictures"] < 1e-5
+    # Other pictures for the permuted copies: what a wrong layout would give.
+    right = Pictures.repeated
+
+    def wrong(self: Pictures, times: int) -> dict[str, Any]:
+        found = right(self, times)
+        return {k: v.flip(0) * 0.5 if v.is_floating_point() and times > 1 else v for k, v in found.items()}
+
+    monkeypatch.setattr(Pictures, "repeated", wrong)
+    with pytest.raises(EquiLMError, match=r"self-check failed: \w+ in an EquiLMForImageTextToText, with pictures"):
+        model.self_check(**given)
