@@ -58,6 +58,6 @@ RWKV, has no cached steps: EquiLM runs its texts anew at each token.
 
 For models that see, the forward pass, `generate`, one seed, equation 4, save and load are compared on two texts of
 unequal length, in three layouts: pictures in front, pictures between words, and text alone where the base model runs on
-it. The definition gives each permuted copy the pictures anew. Other pictures must change the logits wherever they change
-the base model's.
+it. The definition gives each permuted copy the pictures anew. Other pictures must change the logits wherever they
+change the base model's.
 """

@@ -8,6 +8,7 @@ takes that.
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,16 @@ import torch
 from checks import CYCLE, NEW_TOKENS, Comparison, Result, build, gap, generate, note, wrap
 from checks import words as words_of
 from definition import average, cyclic_table, forward_logits, generated_logits
-from pictures import DECODER_ONLY_TEXT, NO_PADDING, NO_PICTURES, NO_TOKENS, ONE_PICTURE, PICTURE, inputs, random_pictures
+from pictures import (
+    DECODER_ONLY_TEXT,
+    NO_PADDING,
+    NO_PICTURES,
+    NO_TOKENS,
+    ONE_PICTURE,
+    PICTURE,
+    inputs,
+    random_pictures,
+)
 from torch import Tensor
 
 from equilm import EquiLMError
@@ -151,7 +161,7 @@ def picture_comparisons(base: Any, model: Any, cases: dict[str, Case]) -> Iterat
 
 
 def _logits(model: Any, case: Case, row: Tensor | None = None) -> Tensor:
-    """The logits of one forward pass after tokens that are not padding, ``(n, V)``, of the texts permuted by ``row``."""
+    """The logits of one forward pass after tokens that are not padding, ``(n, V)``; the texts permuted by ``row``."""
     arguments = case.arguments()
     logits = _comparable(forward_logits(model, arguments, row))
     mask = arguments.get("attention_mask")
@@ -197,7 +207,7 @@ def _equation_gap(model: Any, case: Case, table: Tensor) -> Callable[[], float]:
 
 
 def _other_pictures(base: Any, model: Any, case: Case, table: Tensor) -> Callable[[], float]:
-    """The difference from the definition with other pictures; infinite where these change our logits and must not be."""
+    """The difference from the definition with other pictures; infinite where these change the base's logits alone."""
 
     def difference() -> float:
         other = case.others()
@@ -219,8 +229,6 @@ def _generation_gap(base: Any, case: Case) -> float:
     twice = generated_logits(base, case.twice().prompt(), path.repeat(2, 1), same)[: len(path)]
     alone = [generated_logits(base, one.prompt(), path[i : i + 1], same) for i, one in enumerate(case.alone())]
     found = [twice, torch.cat(alone)]
-    try:
+    with suppress(Exception):  # some cannot generate without a cache, which is no contradiction
         found.append(torch.stack(generate(base, given, use_cache=False).logits, 1))
-    except Exception:  # noqa: BLE001 - some cannot generate without a cache, which is no contradiction
-        pass
     return max(gap(_comparable(other), _comparable(logits)) for other in found)

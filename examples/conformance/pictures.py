@@ -1,4 +1,4 @@
-"""Inputs with pictures for any image-text architecture, made as its processor would make them, from its configuration."""
+"""Inputs with pictures for any image-text architecture, as its processor would make them."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -16,7 +16,19 @@ NO_PICTURES = {"mistral4"}
 # Encoder-decoders whose encoder reads pictures alone: the text is the decoder's.
 DECODER_ONLY_TEXT = {"pix2struct", "pp_formulanet", "vision-encoder-decoder"}
 # Architectures that read one picture for each text, in front of it.
-ONE_PICTURE = {"blip", "blip-2", "git", "instructblip", "instructblipvideo", "paligemma", "kosmos-2", "kosmos-2.5", "fuyu", "udop", *DECODER_ONLY_TEXT}
+ONE_PICTURE = {
+    "blip",
+    "blip-2",
+    "git",
+    "instructblip",
+    "instructblipvideo",
+    "paligemma",
+    "kosmos-2",
+    "kosmos-2.5",
+    "fuyu",
+    "udop",
+    *DECODER_ONLY_TEXT,
+}
 # Those that read padding on the left otherwise than the text alone.
 NO_PADDING = {"blip", "florence2", "git", "instructblip", "instructblipvideo", "kosmos-2", "udop", *DECODER_ONLY_TEXT}
 # Those whose pictures have no tokens in the text.
@@ -58,7 +70,9 @@ def inputs(base: Any, name: str, texts: Sequence[Sequence[int]], pictures: Tenso
 
 def image_token(config: Any) -> int | None:
     """The token that stands for a picture, or for a part of one."""
-    return next((value for field in ("image_token_id", "image_patch_id") if (value := getattr(config, field, None))), None)
+    return next(
+        (value for field in ("image_token_id", "image_patch_id") if (value := getattr(config, field, None))), None
+    )
 
 
 def picture_tokens(base: Any, name: str, arguments: Arguments, count: int) -> list[int]:
@@ -69,7 +83,11 @@ def picture_tokens(base: Any, name: str, arguments: Arguments, count: int) -> li
         return [VOCAB]
     if name in _FIXED:
         return _FIXED[name]
-    owner = base if hasattr(base, "get_image_features") and not hasattr(base.base_model, "get_image_features") else base.base_model
+    owner = (
+        base
+        if hasattr(base, "get_image_features") and not hasattr(base.base_model, "get_image_features")
+        else base.base_model
+    )
     known = inspect.signature(owner.get_image_features).parameters
     with torch.no_grad():
         output = owner.get_image_features(**{k: v for k, v in arguments.items() if k in known}, return_dict=True)
@@ -78,12 +96,18 @@ def picture_tokens(base: Any, name: str, arguments: Arguments, count: int) -> li
         features = output.deepstack_features[0][1]  # features of a layer for each
     if name == "llama4":
         features = output.last_hidden_state
-    lengths = [f.shape[0] for f in features] if not isinstance(features, Tensor) or features.ndim == 3 else [len(features)]
+    lengths = (
+        [f.shape[0] for f in features] if not isinstance(features, Tensor) or features.ndim == 3 else [len(features)]
+    )
     if isinstance(features, Tensor) and features.ndim == 3:
         lengths = [features.shape[1]] * features.shape[0]
     number, rest = divmod(sum(lengths), count)
     assert rest == 0, lengths
-    around = name in ("gemma3", "gemma3n", "gemma4", "hunyuan_vl", "hy_v4_vl") or "vision_start_token_id" in vars(base.config) or "image_start_token_id" in vars(base.config)
+    around = (
+        name in ("gemma3", "gemma3n", "gemma4", "hunyuan_vl", "hy_v4_vl")
+        or "vision_start_token_id" in vars(base.config)
+        or "image_start_token_id" in vars(base.config)
+    )
     run = [IMAGE] * number
     return [BEFORE_IMAGE, *run, AFTER_IMAGE] if around else run
 
@@ -110,10 +134,12 @@ def _vision(base: Any) -> Any:
 def _patches(base: Any, counts: Sequence[int], pictures: Tensor) -> Arguments:
     """Flat patches of all pictures, in blocks of those that become one token, and the grid of each picture."""
     vision, side = _vision(base), SIDE // PATCH
-    frames = next((getattr(vision, f) for f in ("temporal_patch_size", "patch_temporal") if getattr(vision, f, None)), 1)
+    frames = next(
+        (getattr(vision, f) for f in ("temporal_patch_size", "patch_temporal") if getattr(vision, f, None)), 1
+    )
+    merge = 2
     if base.config.model_type == "nemotron_h_omni":
-        frames = 1
-    merge = 2 if base.config.model_type not in ("nemotron_h_omni",) else 1
+        frames, merge = 1, 1
     films = pictures[:, None].repeat(1, frames, 1, 1, 1)
     cut = films.view(-1, frames, 3, side // merge, merge, PATCH, side // merge, merge, PATCH)
     patches = cut.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(len(pictures) * side**2, -1)
@@ -199,13 +225,20 @@ def _masked_tiles(base: Any, counts: Sequence[int], pictures: Tensor) -> Argumen
 
 
 def _two_resolutions(base: Any, counts: Sequence[int], pictures: Tensor) -> Arguments:
-    return {"pixel_values": pictures, "high_res_pixel_values": pictures.repeat_interleave(2, -1).repeat_interleave(2, -2)}
+    return {
+        "pixel_values": pictures,
+        "high_res_pixel_values": pictures.repeat_interleave(2, -1).repeat_interleave(2, -2),
+    }
 
 
 def _pixels_last(base: Any, counts: Sequence[int], pictures: Tensor) -> Arguments:
     """Squares of 2 × 2 patches, their channels last, and the grid of these squares."""
     side = SIDE // PATCH // 2
-    cut = pictures.view(-1, 3, side, 2 * PATCH, side, 2 * PATCH).permute(0, 2, 4, 3, 5, 1).reshape(-1, 2 * PATCH, 2 * PATCH, 3)
+    cut = (
+        pictures.view(-1, 3, side, 2 * PATCH, side, 2 * PATCH)
+        .permute(0, 2, 4, 3, 5, 1)
+        .reshape(-1, 2 * PATCH, 2 * PATCH, 3)
+    )
     return {"pixel_values": cut, "image_grid_thw": torch.tensor([[1, side, side]] * len(pictures))}
 
 
