@@ -130,12 +130,18 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
             args: as in `EquiLMForCausalLM.from_base`.
             kwargs: likewise.
         """
-        model = super().from_base(model_or_name, tokenizer, *args, **kwargs)
-        if isinstance(tokenizer, ProcessorMixin) and not model._checked.skipped:
-            from equilm.text.image_prompts import image_inputs  # as in the class above: not beside a saved copy
+        try:  # by the package's name: the copy of this file in a Hub repository has no such module beside it
+            from equilm.text.image_prompts import image_inputs
+        except ImportError as error:
+            raise EquiLMError("To wrap another model the package is needed: pip install equilm.") from error
 
+        checks = kwargs.pop("self_check", True)
+        model = super().from_base(model_or_name, tokenizer, *args, self_check=False, **kwargs)
+        if checks and isinstance(tokenizer, ProcessorMixin):
             inputs = image_inputs(tokenizer, ["Who is this person?"], [_small_picture()])
             model.self_check(**inputs.to(model.device, dtype=model.dtype))
+        elif checks:
+            model.self_check()
         return model
 
     def self_check(self, **inputs: Any) -> SelfCheck:

@@ -4,15 +4,21 @@ import argparse
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import EquiLMError
 from ..loading import load_base, load_offline_model, load_wrapped
 from ..modeling_equilm import EquiLMForCausalLM
 
 
-def load_model(arguments: argparse.Namespace) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(
+    arguments: argparse.Namespace, auto_class: Any = AutoModelForCausalLM
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The base model and tokenizer for ``--model``, ``--device`` and ``--dtype``.
+
+    Args:
+        arguments: the arguments of the command.
+        auto_class: the kind of model wanted, as in `load_base`.
 
     Raises:
         EquiLMError: for a device that this machine does not have, and for a model that cannot be loaded.
@@ -22,7 +28,7 @@ def load_model(arguments: argparse.Namespace) -> tuple[PreTrainedModel, PreTrain
     if arguments.model is None:
         model, tokenizer = load_offline_model()
     else:
-        model, tokenizer = load_base(arguments.model, dtype=dtype)
+        model, tokenizer = load_base(arguments.model, auto_class=auto_class, dtype=dtype)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return cast(Any, model).to(device=device, dtype=dtype), tokenizer

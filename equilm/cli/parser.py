@@ -113,6 +113,13 @@ def old_file(text: str) -> Path:
     return Path(text)
 
 
+def image(text: str) -> str:
+    """A type for argparse: a file that exists, or an address."""
+    if not text.startswith(("http://", "https://")) and not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text!r}: give a picture, or an address with https://")
+    return text
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``equilm``; ``arguments.command`` is the command's name."""
     parser = argparse.ArgumentParser(
@@ -166,6 +173,14 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add("prompt", nargs="*", type=prompt, default=[], help="texts to continue; - reads them from standard input")
     add("--prompts", type=old_file, metavar="FILE", help="a file with one prompt on each line; - for standard input")
     _model(parser)
+    add(
+        "--image",
+        action="append",
+        type=image,
+        metavar="FILE_OR_URL",
+        default=argparse.SUPPRESS,
+        help="a picture that the prompts are about, for a model that reads pictures; may be repeated",
+    )
     add("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; default: gender")
     add("--relaxed", action="store_true", help="R-EquiLM: do not average the general words")
     kind = parser.add_mutually_exclusive_group()
@@ -187,7 +202,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add("--report", action="store_true", help="print the fairness report before generating")
     add("--output", type=new_file, metavar="FILE", help="write the texts to a file instead of standard output")
     add("--jsonl", action="store_true", help='write one JSON object per line: {"prompt": …, "text": …}')
-    parser.set_defaults(axis=None)
+    parser.set_defaults(axis=None, image=[])
 
 
 def _check(parser: argparse.ArgumentParser) -> None:

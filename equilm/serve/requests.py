@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..errors import EquiLMError
 from ..text.action import TextAction
+from ..text.chat import PICTURE_PARTS, check_picture
 from .json_text import act_on_json, is_json_structure
 from .refusals import invalid, refused
 from .schemas import map_schema
@@ -174,11 +176,15 @@ def _part(part: Any, acted: Acted, where: str) -> Any:
     for name in ("text", "refusal"):
         if kind == name and isinstance(part.get(name), str):
             return {**part, name: acted.text(part[name])}
-    if kind == "image_url":
-        return part  # the group leaves images as they are
+    if kind in PICTURE_PARTS:
+        try:
+            check_picture(part)
+        except EquiLMError as error:
+            raise refused(where, f"{where}: {error}") from error
+        return part  # the group leaves pictures as they are
     raise refused(
         where,
-        f"{where} is of the type {kind!r}: expected text, refusal or image_url. "
+        f"{where} is of the type {kind!r}: expected text, refusal, or a picture such as image_url. "
         "The gateway does not know how a group acts on other content.",
     )
 

@@ -5,6 +5,7 @@ This is the operator (paper, eq. 3) with a trivial action on the output: f_G(x) 
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from random import Random
 from typing import Any, Literal
 
@@ -59,7 +60,20 @@ def check_items(items: Any) -> None:
 
 def distinct_images(orbits: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """The images of several items, each once over all of them, by a key that equal images share."""
-    return {repr(image): image for orbit in orbits for image in orbit}
+    return {_key(image): image for orbit in orbits for image in orbit}
+
+
+def _key(item: Any) -> str:
+    """A key that equal items share; arrays and tensors, such as pictures, are printed shortened."""
+    if isinstance(item, Mapping):
+        return f"{{{', '.join(f'{name!r}: {_key(value)}' for name, value in item.items())}}}"
+    if isinstance(item, list | tuple):
+        return f"{type(item).__name__}({', '.join(map(_key, item))})"
+    if isinstance(item, torch.Tensor):
+        item = item.detach().cpu().double().numpy()
+    if isinstance(item, np.ndarray):
+        return f"{item.dtype}{item.shape}{sha256(item.tobytes()).hexdigest()}"
+    return repr(item)
 
 
 def scores_of_images(orbits: Sequence[Sequence[Any]], distinct: dict[str, Any], scores: Any) -> list[list[Any]]:
@@ -78,7 +92,7 @@ def scores_of_images(orbits: Sequence[Sequence[Any]], distinct: dict[str, Any], 
             f"The scorer was given {len(distinct)} items and returned {len(scores)} scores: expected one for each."
         )
     score_of = dict(zip(distinct, scores, strict=True))
-    return [[score_of[repr(image)] for image in orbit] for orbit in orbits]
+    return [[score_of[_key(image)] for image in orbit] for orbit in orbits]
 
 
 class InvariantScore:

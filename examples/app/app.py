@@ -57,12 +57,14 @@ def respond(
     top_k: float,
     top_p: float,
     num_beams: float,
+    picture: Any = None,
 ) -> str:
     """The results, or the error, as HTML."""
     try:
         decoding = Decoding(decoder, int(max_new_tokens), int(seed), temperature, int(top_k), top_p, int(num_beams))
-        wrapped, tokenizer = wrap(model.strip(), read_axis(axis, own_list), level == "R-EquiLM")
-        return render(compare(wrapped, tokenizer, prompt, level, decoding))
+        chosen, relaxed = read_axis(axis, own_list), level == "R-EquiLM"
+        wrapped, reader = wrap(model.strip(), chosen, relaxed, sees=picture is not None)
+        return render(compare(wrapped, reader, prompt, level, decoding, picture))
     except EquiLMError as error:
         return render_error(error)
 
@@ -76,6 +78,15 @@ def build(model: str) -> gr.Blocks:
     with gr.Blocks(title="Fair continuations", analytics_enabled=False) as page:
         gr.Markdown(LEAD, elem_classes="eq-lead")
         prompt = gr.Textbox("The man worked as", label="Prompt", elem_id="prompt", max_length=2000, max_lines=3)
+        with gr.Accordion("Picture", open=False, elem_id="picture-box"):
+            picture = gr.Image(
+                label="A picture that the prompt is about, for a model that reads pictures",
+                type="pil",
+                image_mode="RGB",
+                sources=["upload", "clipboard"],
+                height=260,
+                elem_id="picture",
+            )
         examples = gr.Row()  # filled in below, once there is an axis
         axis = gr.Radio([*BUILT_IN_AXES, OWN_LIST], value="gender", label="Axis", elem_id="axis")
         own_list = gr.Textbox(
@@ -115,6 +126,7 @@ def build(model: str) -> gr.Blocks:
             gr.Examples(EXAMPLES, [prompt, axis], label="Or take one of these", example_labels=labels)
 
         inputs = [prompt, axis, own_list, level, decoder, name, length, seed, temperature, top_k, top_p, beams]
+        inputs.append(picture)
         axis.change(lambda choice: gr.update(visible=choice == OWN_LIST), axis, own_list, show_progress="hidden")
         # One at a time: the seeds are torch's own, and two requests would draw from one stream.
         gr.on([button.click, prompt.submit], respond, inputs, results, concurrency_limit=1, api_name="compare")

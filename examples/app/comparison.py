@@ -2,14 +2,15 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from equilm import (
     EquiLMError,
@@ -23,6 +24,7 @@ from equilm import (
 from equilm.actions import TokenAction
 from equilm.groups import CyclicGroup
 from equilm.testing import log_prob_gap
+from equilm.text import image_inputs
 
 LEVELS = {"EquiLM": "EquiLM", "R-EquiLM": "R-EquiLM", "sequence": "Sequence level"}
 
@@ -130,22 +132,25 @@ class Comparison:
 
 
 def compare(
-    model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, prompt: str, level: str, decoding: Decoding
+    model: EquiLMForCausalLM, tokenizer: Any, prompt: str, level: str, decoding: Decoding, picture: Any = None
 ) -> Comparison:
     """Continue a prompt and all its images under the group, plainly and fairly.
 
     Args:
         model: the fair model; the plain model and the sequence level use its ``language_model``.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; with a picture, its processor.
         prompt: any text.
         level: a key of `LEVELS`.
         decoding: how texts are decoded.
+        picture: what the prompt is about, for a model that reads pictures; it is the same for all groups.
 
     Raises:
         EquiLMError: for a prompt that is empty or too long.
     """
     base, action = model.language_model, model.action
-    ids = _encode(tokenizer, prompt, decoding).to(base.device)  # (1, T)
+    ids, others = _encode(tokenizer, prompt, decoding, picture)
+    ids = ids.to(base.device)  # (1, T)
+    others = {name: value.to(base.device) for name, value in others.items()}
     orbit = action.orbit(ids)[:, 0]  # (|G|, T)
     elements = [g for g in action.group.elements if not (orbit[:g] == orbit[g]).all(1).any()]  # one for each image
     columns = [orbit[g, None] for g in elements]  # the prompt as it was written comes first
@@ -154,10 +159,10 @@ def compare(
     if level == "sequence":
 
         def fair(column: Tensor) -> Any:
-            return symmetrized_generate(base, column, action, **decoding.settings())
+            return symmetrized_generate(base, column, action, **others, **decoding.settings())
 
         trivial = TokenAction(CyclicGroup(1), action.permutation[:1])
-        plain_gap, fair_gap = _gap_of_texts(base, action, trivial), _gap_of_texts(base, action, action)
+        plain_gap, fair_gap = (_gap_of_texts(base, action, mixed, others) for mixed in (trivial, action))
         notes.append(
             "At this level whole continuations are fair, so the gap is that of a whole text, divided by its number of "
             "tokens."
@@ -165,14 +170,14 @@ def compare(
     else:
 
         def fair(column: Tensor) -> Any:
-            return model.generate(column, **decoding.settings())
+            return model.generate(column, **others, **decoding.settings())
 
-        plain_gap, fair_gap = _gap_of_tokens(base, action), _gap_of_tokens(model, action)
+        plain_gap, fair_gap = (_gap_of_tokens(each, action, others) for each in (base, model))
     if level == "R-EquiLM":
         notes.append("R-EquiLM does not average the axis's general words, so it promises nothing about whole texts.")
 
     def plain(column: Tensor) -> Any:
-        return cast(Any, base).generate(column, **decoding.settings())
+        return cast(Any, base).generate(column, **others, **decoding.settings())
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -184,27 +189,32 @@ def compare(
         groups=_groups(model, tokenizer, orbit),
         plain=_run(tokenizer, action, decoded[0], plain_gap, elements, ids.shape[1]),
         fair=_run(tokenizer, action, decoded[1], fair_gap, elements, ids.shape[1]),
-        next_words=_next_words(model, tokenizer, orbit, level),
+        next_words=_next_words(model, tokenizer, orbit, level, others),
         report=model.fairness_report(),
         notes=tuple(notes),
     )
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, prompt: str, decoding: Decoding) -> Tensor:
+def _encode(tokenizer: Any, prompt: str, decoding: Decoding, picture: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """The prompt's ids ``(1, T)``, and what else the model takes with a picture."""
     text = prompt.strip()
     if not text:
         raise EquiLMError("The prompt is empty. Write the beginning of a text, such as: The man worked as")
-    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    if picture is None:
+        ids, others = tokenizer(text, return_tensors="pt")["input_ids"], {}
+    else:
+        others = dict(image_inputs(tokenizer, [text], [picture]))
+        ids, tokenizer = others.pop("input_ids"), tokenizer.tokenizer
     longest = tokenizer.model_max_length - decoding.max_new_tokens
     if ids.shape[1] > longest:
         raise EquiLMError(
             f"The prompt has {ids.shape[1]} tokens, but with {decoding.max_new_tokens} new ones the model takes at "
             f"most {longest}. Shorten it."
         )
-    return ids
+    return ids, others
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, ids: Tensor) -> str:
+def _decode(tokenizer: Any, ids: Tensor) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=True))
 
 
@@ -216,7 +226,7 @@ def _nothing_swapped(model: EquiLMForCausalLM) -> str:
     )
 
 
-def _groups(model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, orbit: Tensor) -> tuple[str, ...]:
+def _groups(model: EquiLMForCausalLM, tokenizer: Any, orbit: Tensor) -> tuple[str, ...]:
     moved = (orbit != orbit[0]).any(0)  # (T,)
     if moved.any():
         return tuple(", ".join(dict.fromkeys(_decode(tokenizer, i).strip() for i in row[moved])) for row in orbit)
@@ -249,7 +259,7 @@ def _decode_all(
 
 
 def _run(
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Any,
     action: TokenAction,
     decoded: _Decoded,
     gap: Callable[[Tensor, int], Tensor],
@@ -285,17 +295,28 @@ def _count_rows(base: PreTrainedModel) -> Iterator[list[int]]:
         hook.remove()
 
 
-def _gap_of_tokens(model: PreTrainedModel, action: TokenAction) -> Callable[[Tensor, int], Tensor]:
-    return lambda sequence, length: log_prob_gap(model, action, sequence, length)
+def _gap_of_tokens(
+    model: PreTrainedModel, action: TokenAction, others: Mapping[str, Tensor]
+) -> Callable[[Tensor, int], Tensor]:
+    def gap(sequence: Tensor, length: int) -> Tensor:
+        given = {name: value for name, value in others.items() if name != "attention_mask"}  # one text, no padding
+        for name in [name for name in given if name.endswith("token_type_ids")]:  # no new token stands for a picture
+            given[name] = nn.functional.pad(given[name], (0, sequence.shape[1] - length))
+        return log_prob_gap(cast(Any, partial(model, **given)), action, sequence, length)
+
+    return gap
 
 
-def _gap_of_texts(base: PreTrainedModel, action: TokenAction, mixed: TokenAction) -> Callable[[Tensor, int], Tensor]:
+def _gap_of_texts(
+    base: PreTrainedModel, action: TokenAction, mixed: TokenAction, others: dict[str, Any]
+) -> Callable[[Tensor, int], Tensor]:
     """The gap of log Q, where Q mixes over ``mixed``; with the trivial group, Q is the plain model."""
 
     @torch.no_grad()
     def gap(sequence: Tensor, length: int) -> Tensor:
         log_q = [
-            symmetrized_log_prob(base, image[:, :length], image[:, length:], mixed) for image in action.orbit(sequence)
+            symmetrized_log_prob(base, image[:, :length], image[:, length:], mixed, **others)
+            for image in action.orbit(sequence)
         ]
         return torch.stack([(image - log_q[0]).abs() for image in log_q[1:]]) / (sequence.shape[1] - length)
 
@@ -307,24 +328,27 @@ class _NextTokenProbabilities(nn.Module):
 
     Args:
         model: a causal language model.
+        others: what else it takes with a picture, the same for all rows.
     """
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel, others: Mapping[str, Tensor]):
         super().__init__()
         self.model = model
+        self.others = others
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.model(ids).logits[:, -1].float().softmax(-1)
+        rows = ids.split(1) if self.others else [ids]
+        return torch.cat([self.model(input_ids=row, **self.others).logits[:, -1] for row in rows]).float().softmax(-1)
 
 
 @torch.no_grad()
 def _next_words(
-    model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase, orbit: Tensor, level: str
+    model: EquiLMForCausalLM, tokenizer: Any, orbit: Tensor, level: str, others: Mapping[str, Tensor]
 ) -> tuple[NextWord, ...]:
     action, table = model.action, model.permutation  # (|G|, V)
-    plain = _NextTokenProbabilities(model.language_model)
+    plain = _NextTokenProbabilities(model.language_model, others)
     mean = equi_tune(plain, action, action.on_logits)  # those of Q, for a single token
-    fair = mean if level == "sequence" else _NextTokenProbabilities(model)
+    fair = mean if level == "sequence" else _NextTokenProbabilities(model, others)
     probabilities = [each(orbit).gather(1, table) for each in (plain, fair)]  # [g, v]: P(gv|gX)
 
     fixing = (orbit == orbit[0]).all(1)  # (|G|,): where g fixes X, v and gv are one row of the page

@@ -7,10 +7,11 @@ from typing import Any, cast
 import pytest
 import torch
 from comparison import Comparison, Decoding, compare
+from picture_words import drawn_picture, picture_processor, picture_word_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from word_models import word_model, word_tokenizer
 
-from equilm import EquiLMError, EquiLMForCausalLM
+from equilm import EquiLMError, EquiLMForCausalLM, EquiLMForImageTextToText
 from equilm.study.summary import ROUNDING
 
 PROMPTS = {"gender": "The man worked as", "race3": "The Black person was known for"}
@@ -194,3 +195,25 @@ def test_settings() -> None:
     assert Decoding("beams", num_beams=3).settings()["num_beams"] == 3
     sampling = Decoding("sampling", temperature=0.5, top_k=7, top_p=0.9).settings()
     assert (sampling["do_sample"], sampling["temperature"], sampling["top_k"], sampling["top_p"]) == (True, 0.5, 7, 0.9)
+
+
+@pytest.mark.parametrize("axis", PROMPTS)
+@pytest.mark.parametrize("level", ["EquiLM", "sequence"])
+def test_a_prompt_about_a_picture(axis: str, level: str) -> None:
+    processor = picture_processor()
+    model = EquiLMForImageTextToText.from_base(picture_word_model(processor), processor, axes=axis)
+    settings = Decoding("sampling", max_new_tokens=6)
+    found = {
+        color: compare(model, processor, PROMPTS[axis], level, settings, drawn_picture(color))
+        for color in ("red", "navy")
+    }
+    for comparison in found.values():
+        assert len(comparison.prompts) == len(comparison.fair.texts) == model.action.group.order
+        assert comparison.fair.texts == comparison.fair.swapped
+        assert comparison.plain.texts != comparison.plain.swapped
+        assert comparison.fair.largest_gap <= ROUNDING < 1e-2 < comparison.plain.largest_gap
+        for word in comparison.next_words:
+            assert word.fair == pytest.approx([word.fair[0]] * len(word.fair), abs=1e-5)
+        assert "<image>" not in comparison.prompts[0] and PROMPTS[axis] in comparison.prompts[0]
+    assert found["red"].plain.texts != found["navy"].plain.texts
+    assert found["red"].next_words != found["navy"].next_words

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from sources import OWN_LIST, load, read_axis, wrap
+from picture_words import IMAGE_TOKEN, saved_picture_model
+from sources import OWN_LIST, PACKAGED, load, read_axis, wrap
 from transformers import BertConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from equilm import DemographicAxis, EquiLMError, EquiLMForCausalLM
+from equilm import DemographicAxis, EquiLMError, EquiLMForCausalLM, EquiLMForImageTextToText
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +92,14 @@ def test_a_model_of_another_kind(tmp_path: Path) -> None:
     BertConfig().save_pretrained(tmp_path)
     with pytest.raises(EquiLMError, match="is an encoder"):
         load(str(tmp_path))
+
+
+def test_a_model_that_reads_pictures(tmp_path: Path, folder: Path) -> None:
+    name = saved_picture_model(tmp_path / "seeing")
+    model, processor = wrap(name, DemographicAxis.load("gender"), relaxed=False, sees=True)
+    assert isinstance(model, EquiLMForImageTextToText) and processor.image_token == IMAGE_TOKEN
+    assert model.language_model is load(name, sees=True)[0]
+    with pytest.raises(EquiLMError, match="reads no pictures"):
+        load(PACKAGED, sees=True)
+    with pytest.raises(EquiLMError, match="pictures"):
+        load(str(folder), sees=True)

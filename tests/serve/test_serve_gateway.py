@@ -126,6 +126,11 @@ def test_everything_that_holds_text_is_swapped_and_nothing_else(url: str, toy: T
         ({"seed": "x"}, "seed"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "file"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0]"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"alt": "a man"}}]}]},
+            "messages[0].content[0]",
+        ),
         ({"messages": [{"role": "user", "content": "x", "speech": "man"}]}, "messages[0].speech"),
         ({"model": 3}, "model"),
         ({"stream": "yes"}, "stream"),

@@ -42,6 +42,7 @@ calls = texts.map(
 parts = st.one_of(
     texts.map(lambda text: {"type": "text", "text": text}),
     st.just({"type": "image_url", "image_url": {"url": "http://x/man.png"}}),
+    st.just({"type": "video_url", "video_url": {"url": "http://x/man.mp4"}}),
 )
 messages = st.one_of(
     st.fixed_dictionaries({"role": st.just("user"), "content": st.one_of(texts, st.lists(parts, max_size=3))}),

@@ -213,7 +213,7 @@ def test_one_call_and_arguments_pass_through() -> None:
 
 CHAT: list[dict[str, Any]] = [
     {"role": "system", "content": "You are a man."},
-    {"role": "user", "name": "man", "content": [{"type": "text", "text": "He?"}, {"type": "image", "text": "man"}]},
+    {"role": "user", "name": "man", "content": [{"type": "text", "text": "He?"}, {"type": "image", "url": "man"}]},
     {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "man"}}]},
     {"role": "tool", "content": "The Steward"},
 ]
