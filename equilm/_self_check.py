@@ -66,7 +66,10 @@ def cache_use(model: PreTrainedModel, name: str) -> CacheUse:
         return "whole"
     ids = _probe_texts(model.config.get_text_config()).to(model.device)  # (2, T)
     with quiet(model):  # some models draw in their forward pass
-        whole = _logits(model, ids, 0, use_cache=False)[0].flip(0)
+        try:
+            whole = _logits(model, ids, 0, use_cache=False)[0].flip(0)
+        except Exception:  # noqa: BLE001 - it needs pictures, say, and this cannot be found out without
+            return "none"
         _, prefilled = _logits(model, ids[:, :_PREFIX], 0, use_cache=True)
         if prefilled is None:
             return "none"

@@ -102,7 +102,8 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
         """
         names = ("past_key_values", "cache_params")
         cache = one_cache(cache=cache, **{name: kwargs.pop(name, None) for name in names})
-        kwargs["pixel_values"] = pixel_values
+        if pixel_values is not None:
+            kwargs["pixel_values"] = pixel_values
         is_plain = not torch.compiler.is_compiling() and self.is_plain
         if is_plain:
             kwargs = {name: value for name, value in kwargs.items() if value is not None and name != _COPIES}
@@ -136,7 +137,8 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
             raise EquiLMError("To wrap another model the package is needed: pip install equilm.") from error
 
         checks = kwargs.pop("self_check", True)
-        model = super().from_base(model_or_name, tokenizer, *args, self_check=False, **kwargs)
+        kwargs["self_check"] = False  # once, below
+        model = super().from_base(model_or_name, tokenizer, *args, **kwargs)
         if checks and isinstance(tokenizer, ProcessorMixin):
             inputs = image_inputs(tokenizer, ["Who is this person?"], [_small_picture()])
             model.self_check(**inputs.to(model.device, dtype=model.dtype))
@@ -244,11 +246,9 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
         return cast(dict[str, Any], base._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs))
 
 
-def _small_picture() -> Any:
-    """A picture of 64 by 64 pixels, light on the left and dark on the right."""
-    from PIL import Image
-
-    return Image.linear_gradient("L").resize((64, 64)).rotate(90).convert("RGB")
+def _small_picture() -> Tensor:
+    """A picture of 64 by 64 pixels, dark on the left and light on the right: uint8, shape ``(3, 64, 64)``."""
+    return torch.linspace(0, 255, 64).to(torch.uint8).expand(3, 64, 64).clone()
 
 
 def _has_plain_masks(batch: TextBatch) -> bool:

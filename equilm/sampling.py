@@ -27,7 +27,8 @@ from ._coverage import check_table
 from ._generation import FairGenerationMixin
 from ._generation_checks import settings_of_call
 from ._orbit_rows import Rows
-from ._pictures import Pictures, encoded_once, named_tokens
+from ._picture_encoder import encoded_once
+from ._pictures import Pictures, named_tokens
 from .actions import TokenAction
 from .errors import EquiLMError
 from .loading import transformers_model

@@ -1,7 +1,7 @@
 """Tiny random models that see pictures, and inputs for them as their processors would make them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from models import BOS, PAD, SPECIAL, VOCAB
@@ -176,4 +176,5 @@ def _config(name: str) -> PreTrainedConfig:
             more = {"image_token_index": VOCAB}
         case _:
             raise ValueError(name)
-    return CONFIG_MAPPING[name](text_config=text, vision_config=vision, **more)
+    config: Any = CONFIG_MAPPING[name]
+    return cast(PreTrainedConfig, config(text_config=text, vision_config=vision, **more))

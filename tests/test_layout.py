@@ -117,8 +117,8 @@ def test_only_public_modules_and_subpackages_declare_names() -> None:
 
 def test_the_top_level_is_short() -> None:
     files = [path.name for path in PACKAGE.iterdir() if path.is_file()]
-    later = len(MODELS) - 2  # each kind of model after the first two may add its modeling and its configuration
-    assert len(files) <= 24 + 2 * later, sorted(files)
+    later = len(MODELS) - 2  # each kind of model after the first two may add its modeling and two modules of its own
+    assert len(files) <= 24 + 3 * later, sorted(files)
 
 
 def test_no_module_has_the_name_of_another() -> None:

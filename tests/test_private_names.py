@@ -20,11 +20,13 @@ PACKAGE = Path(equilm.__file__).parent
 
 # Where each name lives. There is no public way to say or ask which attention a configuration has chosen, what a model's
 # class supports, how to build a model of a class that no auto class names, whether adapters are its own, in what order
-# a module holds its parts, which hooks it has, how a Trainer draws batches, and when generate() makes its cache.
+# a module holds its parts, which hooks it has, how a Trainer draws batches, when generate() makes its cache, and how it
+# checks, repeats and prolongs what a model takes besides the ids, positions of its own kind among it.
 ATTRIBUTES: dict[str, Any] = {
     "_attn_implementation": PreTrainedConfig,
     "_buffers": torch.nn.Module(),
     "_can_compile_fullgraph": PreTrainedModel,
+    "_expand_inputs_for_generation": GenerationMixin,
     "_forward_hooks": torch.nn.Module(),
     "_forward_pre_hooks": torch.nn.Module(),
     "_from_config": PreTrainedModel,
@@ -35,10 +37,13 @@ ATTRIBUTES: dict[str, Any] = {
     "_modules": torch.nn.Module(),
     "_prepare_cache_for_generation": GenerationMixin,
     "_prepare_inputs": Trainer,
+    "_prepare_position_ids_for_generation": GenerationMixin,
     "_supports_attention_backend": PreTrainedModel,
     "_supports_flash_attn": PreTrainedModel,
     "_supports_flex_attn": PreTrainedModel,
     "_supports_sdpa": PreTrainedModel,
+    "_update_model_kwargs_for_generation": GenerationMixin,
+    "_validate_model_kwargs": GenerationMixin,
     "_version": torch.Tensor,
 }
 # Names that are set on objects, and the code that sets or reads them.

@@ -266,6 +266,7 @@ def test_pictures_are_encoded_once(kind: str) -> None:
     """In a generation of several texts, and in a batch of scores."""
     model: Any = picture_model(kind, TOY)
     action, given = action_of("2x3"), inputs(kind)
+    symmetrized_generate(model, action=action, num_return_sequences=5, **given, **SAMPLER)  # tries two copies
     sizes: list[int] = []
 
     def count(_: Any, args: Any, kwargs: Any, _output: Any) -> None:
