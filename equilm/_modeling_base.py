@@ -225,7 +225,8 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
 
         Raises:
             EquiLMError: for an unknown axis, lists that the tokenizer has no single tokens for, a tokenizer that does
-                not match the model, a model of another kind, or a model that fails its self-check.
+                not match the model, a model of another kind or one that is wrapped already, or a model that fails its
+                self-check.
 
         Example:
             >>> from equilm import EquiLMForCausalLM
@@ -243,6 +244,11 @@ class EquiLMPreTrainedModel(FairGenerationMixin, PreTrainedModel):
         if not (weights is None or weights == "learned" or callable(weights)):
             raise EquiLMError(f'weights={weights!r} is not known: expected "learned", a function, or None.')
         base, tokenizer = load_base(model_or_name, tokenizer, cls.base_auto_class, **from_pretrained_kwargs)
+        if isinstance(base, EquiLMPreTrainedModel):
+            raise EquiLMError(
+                f"The {type(base).__name__} given is wrapped already, with its own axes. Use it as it is, or wrap its "
+                "base: its language_model."
+            )
         vocab_size = base.config.get_text_config().vocab_size
         action = VocabularyAction.from_axes(
             axes, tokenizer, vocab_size=vocab_size, unmappable=unmappable, max_piece_share=max_piece_share

@@ -134,7 +134,8 @@ def _layout(output: Any) -> Any:
     if isinstance(output, Tensor):
         return next((dim for dim in range(output.ndim) if _has_equal_halves(output, dim)), None)
     if isinstance(output, ModelOutput):
-        output = tuple(output.values())
+        entries = tuple(map(_layout, output.values()))
+        return None if None in entries else entries
     if not isinstance(output, list | tuple):
         return "fixed"
     half = len(output) // 2

@@ -56,7 +56,8 @@ def cache_use(model: PreTrainedModel, name: str) -> CacheUse:
     It runs two random texts through the model, whole and in parts, and the rows of the cache change places in between,
     as they do where texts fork. "whole" says that the model reads a prompt in both directions, as PaliGemma does: it
     must get the prompt as a whole, and may then continue its cache. "none" says that even single steps do not give the
-    logits of the whole text, so that its texts must be run anew at every step.
+    logits of the whole text, so that its texts must be run anew at every step. A model that does not read text alone is
+    not tried.
 
     Args:
         model: the base model.
@@ -68,8 +69,8 @@ def cache_use(model: PreTrainedModel, name: str) -> CacheUse:
     with quiet(model):  # some models draw in their forward pass
         try:
             whole = _logits(model, ids, 0, use_cache=False)[0].flip(0)
-        except Exception:  # noqa: BLE001 - it needs pictures, say, and this cannot be found out without
-            return "none"
+        except Exception:  # noqa: BLE001 - it needs pictures, say
+            return "steps"  # what transformers' own generation needs
         _, prefilled = _logits(model, ids[:, :_PREFIX], 0, use_cache=True)
         if prefilled is None:
             return "none"

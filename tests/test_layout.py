@@ -107,6 +107,7 @@ def test_only_public_modules_and_subpackages_declare_names() -> None:
             "errors",
             "groups",
             "loading",
+            "logging",
             "logits_process",
             "sampling",
             "symmetrize",

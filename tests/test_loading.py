@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoTokenizer
 from word_models import saved_word_model
 
-from equilm import loading
+from equilm import EquiLMError, loading
 
 
 class Packed(NamedTuple):
@@ -64,3 +64,13 @@ def test_the_tokenizer_alone_is_the_models(packed: Packed) -> None:
     _, tokenizer = loading.load_offline_model()
     text = "The man was here."
     assert packed_one(text).input_ids == loading.load_offline_tokenizer()(text).input_ids == tokenizer(text).input_ids
+
+
+@pytest.mark.parametrize("package", ["OFFLINE_PACKAGE", "gguf", "accelerate"])
+def test_a_missing_package_is_named_with_the_remedy(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = loading.OFFLINE_PACKAGE if package == "OFFLINE_PACKAGE" else package
+    monkeypatch.setattr(loading, "find_spec", lambda asked: None if asked == name else object())
+    assert loading.default_model() == loading.OFFLINE_MODEL_ID
+    for load in (loading.load_offline_model, loading.load_offline_tokenizer):
+        with pytest.raises(EquiLMError, match=f"needs {name}. Run: pip install 'equilm\\[demo]'"):
+            load()

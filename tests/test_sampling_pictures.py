@@ -10,7 +10,13 @@ from models import PAD as TEXT_PAD
 from models import VOCAB, tiny_model
 from picture_models import EOS, IMAGE, KINDS, PAD, VIDEO, batch, picture_model, random_pictures, text_with_pictures
 from torch import Tensor
-from transformers import LogitsProcessorList, PreTrainedModel, SuppressTokensLogitsProcessor
+from transformers import (
+    Florence2Config,
+    Florence2ForConditionalGeneration,
+    LogitsProcessorList,
+    PreTrainedModel,
+    SuppressTokensLogitsProcessor,
+)
 from transformers.generation.streamers import BaseStreamer
 
 from equilm import EquiLMError, symmetrized_generate, symmetrized_log_prob
@@ -261,6 +267,53 @@ def test_streams_and_outputs_are_in_the_order_of_the_texts() -> None:
         torch.testing.assert_close(states, expected, atol=1e-3, rtol=1e-3)
 
 
+def florence() -> Any:
+    """A tiny random encoder-decoder that reads pictures in its encoder, two tokens for one of 32 by 32 pixels."""
+    special: dict[str, Any] = {"pad_token_id": PAD, "eos_token_id": EOS, "decoder_start_token_id": EOS}
+    sizes = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "init_std": 0.4, "vocab_size": TOY}
+    ends = {**special, "bos_token_id": None, "forced_eos_token_id": None, "max_position_embeddings": 64}
+    stages: dict[str, Any] = {"embed_dim": [8, 16, 16, 32], "num_heads": [1, 2, 2, 4], "num_groups": [1, 2, 2, 4]}
+    stages |= {"depths": [1, 1, 1, 1], "patch_stride": [4, 2, 2, 2], "window_size": 2, "projection_dim": 32}
+    torch.manual_seed(0)
+    config = Florence2Config(
+        text_config={"model_type": "bart", **sizes, **ends, "encoder_attention_heads": 2, "decoder_attention_heads": 2},
+        vision_config=stages,
+        image_token_id=IMAGE,
+        is_encoder_decoder=True,
+        **special,
+    )
+    return Florence2ForConditionalGeneration(config).double().eval()
+
+
+@torch.no_grad()
+def test_encoder_decoders_read_pictures_too() -> None:
+    model, action, texts = florence(), action_of("d3"), toy_texts()
+    ids = torch.tensor([[IMAGE, IMAGE, 7, 12, 9], [IMAGE, IMAGE, 8, 10, 12]])
+    pictures = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    expected = torch.zeros(2, len(texts), dtype=torch.float64)
+    begun = torch.tensor([[EOS, token] for token in range(TOY)])
+    for row, g in itertools.product(range(2), action.group.elements):
+        x = action.act(ids[row], g).expand(TOY, -1)
+        seen = pictures[row].expand(TOY, -1, -1, -1)
+        logits = model(input_ids=x, pixel_values=seen, decoder_input_ids=begun).logits  # (first token, step, V)
+        logits[..., SILENT] = -torch.inf
+        law = logits.softmax(-1)
+        for number, (one, two) in enumerate(action.act(texts, g).tolist()):
+            expected[row, number] += law[one, 0, one] * (1.0 if one == EOS else law[one, 1, two]) / action.group.order
+    for row in range(2):
+        given: dict[str, Any] = {"input_ids": ids[row, None].expand(len(texts), -1)}
+        given["pixel_values"] = pictures[row, None].expand(len(texts), -1, -1, -1)
+        log_q = symmetrized_log_prob(model, continuation_ids=texts, action=action, warp=WARP, **given)
+        torch.testing.assert_close(log_q.exp(), expected[row], atol=1e-9, rtol=1e-7)
+    torch.manual_seed(0)
+    count = 300
+    kwargs = {**SAMPLER, "num_return_sequences": count}
+    rows: Any = symmetrized_generate(model, ids, action, pixel_values=pictures, **kwargs)
+    for row, other in ((0, 1), (1, 0)):
+        samples = rows[row * count : (row + 1) * count, 1:]
+        assert misfit(samples, expected[row]) < 6 and misfit(samples, expected[other]) > 20
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_are_encoded_once(kind: str) -> None:
     """In a generation of several texts, and in a batch of scores."""
@@ -275,6 +328,7 @@ def test_pictures_are_encoded_once(kind: str) -> None:
     model.get_encoder(modality="image").register_forward_hook(count, with_kwargs=True)
     model.generate(**given, max_new_tokens=1)
     plain = list(sizes)
+    symmetrized_generate(model, action=action, num_return_sequences=5, **given, **SAMPLER)  # the first finds out how
     sizes.clear()
     symmetrized_generate(model, action=action, num_return_sequences=5, **given, **SAMPLER)
     assert sizes == plain

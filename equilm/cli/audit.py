@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from .._coverage import Coverage
-from ..loading import load_offline_tokenizer
+from ..loading import default_model, load_offline_tokenizer, offline_remedy
 from ..words import cover_axes, coverage_table, load_axes
 from ..words.surface_forms import longer_words
 from .parser import PAPER_AXES
@@ -15,8 +15,9 @@ from .parser import PAPER_AXES
 def run(arguments: argparse.Namespace) -> None:
     """Run `equilm audit`; only the tokenizer is loaded."""
     axes = load_axes(arguments.axis or list(PAPER_AXES))
-    named = arguments.model is not None
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model) if named else load_offline_tokenizer()
+    name = arguments.model or default_model()
+    with offline_remedy(arguments.model):
+        tokenizer = load_offline_tokenizer() if name is None else AutoTokenizer.from_pretrained(name)
     coverage = cover_axes(axes, tokenizer)
     print(coverage_table(coverage))
     print(f"\n{cut_table(coverage, tokenizer)}")

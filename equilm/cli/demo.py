@@ -88,11 +88,18 @@ def _samples(
 def run(arguments: argparse.Namespace) -> None:
     """Run `equilm demo`."""
     base, tokenizer = load_model(arguments)
-    print(demo(base, tokenizer, arguments.axis or list(GROUPS), arguments.max_new_tokens, arguments.seed))
+    axes, progress = arguments.axis or list(GROUPS), not arguments.quiet
+    print(demo(base, tokenizer, axes, arguments.max_new_tokens, arguments.seed, progress=progress))
 
 
 def demo(
-    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, axes: list[str], max_new_tokens: int, seed: int
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    axes: list[str],
+    max_new_tokens: int,
+    seed: int,
+    *,
+    progress: bool = True,
 ) -> str:
     """The whole demo as text: every continuation side by side, then a table of the gaps.
 
@@ -102,12 +109,13 @@ def demo(
         axes: names of the paper's axes.
         max_new_tokens: the maximum number of tokens in a continuation.
         seed: the seed for sampling.
+        progress: whether to show a progress bar.
     """
     lines: list[str] = []
     gaps: dict[tuple[str, str], list[Tensor]] = {}
     per_axis = sum(len(contexts) for contexts in CONTEXTS.values()) * len(MODELS)
     total = sum(len(GROUPS[axis]) for axis in axes) * per_axis
-    with tqdm(total=total, unit="text", desc="Generating") as bar:
+    with tqdm(total=total, unit="text", desc="Generating", disable=not progress) as bar:
         for axis in axes:
             by_prompt: dict[str, dict[str, str]] = {}
             for sample in continuations(base, tokenizer, axis, max_new_tokens, seed):

@@ -14,7 +14,7 @@ from ..errors import EquiLMError
 from ..modeling_equilm import EquiLMForCausalLM
 from ..modeling_equilm_image_text import EquiLMForImageTextToText
 from ..text.image_prompts import image_inputs, open_image
-from .models import load_model
+from .models import load_fair, load_model
 from .parser import read_prompts
 
 # The texts that a model gives for a batch of prompts.
@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
         EquiLMError: for arguments that the model refuses, and for pictures that cannot be read or that the model does
             not take.
     """
+    _check_sampler(arguments)
     prompts = read_prompts(arguments)
     model, texts = _about_images(arguments) if arguments.image else _of_text(arguments)
     with arguments.output.open("w", encoding="utf-8") if arguments.output else nullcontext(sys.stdout) as out:
@@ -39,9 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _of_text(arguments: argparse.Namespace) -> tuple[EquiLMForCausalLM, Texts]:
     """A fair model, and how it continues texts."""
-    base, tokenizer = load_model(arguments)
-    axes = arguments.axis or ["gender"]
-    model = EquiLMForCausalLM.from_base(base, tokenizer, axes=axes, relaxed=arguments.relaxed)
+    model, tokenizer = load_fair(arguments, relaxed=arguments.relaxed)
 
     def texts(prompts: list[str]) -> list[str]:
         inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
@@ -75,14 +74,27 @@ def _about_images(arguments: argparse.Namespace) -> tuple[EquiLMForCausalLM, Tex
     return model, texts
 
 
+def _check_sampler(arguments: argparse.Namespace) -> None:
+    if arguments.sample:
+        return
+    for option, value, default in (
+        ("--temperature", arguments.temperature, 1),
+        ("--top-k", arguments.top_k, 0),
+        ("--top-p", arguments.top_p, 1),
+    ):
+        if value != default:
+            raise EquiLMError(f"{option} {value:g} is for sampling: add --sample, or leave {option} out.")
+
+
 def _continue(
     model: EquiLMForCausalLM, texts: Texts, prompts: list[str], arguments: argparse.Namespace, out: TextIO
 ) -> None:
     size = arguments.batch_size
     batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-    shown = arguments.output is not None and not arguments.quiet
+    mixed = arguments.output is None and sys.stdout.isatty()  # the texts and the bar would share the terminal
+    hidden = arguments.quiet or mixed or len(batches) == 1
     images = {"images": arguments.image} if arguments.image else {}
-    for batch in tqdm(batches, unit="batch", disable=not shown):
+    for batch in tqdm(batches, desc="Generating", unit="batch", disable=hidden):
         fair = None if arguments.plain else texts(batch)
         plain = None
         if arguments.plain or arguments.compare:

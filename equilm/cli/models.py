@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import EquiLMError
-from ..loading import load_base, load_offline_model, load_wrapped
+from ..loading import default_model, load_base, load_offline_model, load_wrapped, offline_remedy
 from ..modeling_equilm import EquiLMForCausalLM
 
 
@@ -25,10 +25,12 @@ def load_model(
     """
     device = torch_device(arguments.device)
     dtype = getattr(torch, arguments.dtype)
-    if arguments.model is None:
-        model, tokenizer = load_offline_model()
-    else:
-        model, tokenizer = load_base(arguments.model, auto_class=auto_class, dtype=dtype)
+    name = arguments.model or default_model()
+    with offline_remedy(arguments.model):
+        if name is None:
+            model, tokenizer = load_offline_model()
+        else:
+            model, tokenizer = load_base(name, auto_class=auto_class, dtype=dtype)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return cast(Any, model).to(device=device, dtype=dtype), tokenizer
@@ -46,7 +48,10 @@ def load_fair(arguments: argparse.Namespace, *, relaxed: bool = False) -> tuple[
             that cannot be loaded.
     """
     device, dtype = torch_device(arguments.device), getattr(torch, arguments.dtype)
-    model, tokenizer = load_wrapped(arguments.model, arguments.axis, relaxed)
+    with offline_remedy(arguments.model):
+        model, tokenizer = load_wrapped(arguments.model or default_model(), arguments.axis, relaxed)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
     return model.to(device=device, dtype=dtype), tokenizer
 
 

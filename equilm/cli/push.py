@@ -26,7 +26,14 @@ def run(arguments: argparse.Namespace) -> None:
         else:
             text = load_wikitext(arguments.data)
             model, tokenizer = load_fair(arguments, relaxed=arguments.relaxed)
-            measurements = measure(model, tokenizer, text, Path(arguments.data).name, blocks=arguments.blocks)
+            measurements = measure(
+                model,
+                tokenizer,
+                text,
+                Path(arguments.data).name,
+                blocks=arguments.blocks,
+                progress=not arguments.quiet,
+            )
             save_model(model, tokenizer, folder, measurements, **about)
         if arguments.output is not None:
             print(f"Written to {arguments.output}")

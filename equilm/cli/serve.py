@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import EquiLMError
+from ..logging import disable_default_handler, enable_propagation
 
 if TYPE_CHECKING:
     from ..serve.config import GatewayConfig
@@ -33,6 +34,8 @@ def run(arguments: argparse.Namespace) -> None:
         return
     app = create_app(config)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    disable_default_handler()  # the gateway's lines go with those of the server around it
+    enable_propagation()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every URL
     uvicorn.run(
         app,

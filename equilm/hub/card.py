@@ -57,9 +57,15 @@ def model_card(
 def _results(measured: Measurements) -> list[EvalResult]:
     prompts = "the paper's contexts with the model's own words"
     rows = [
-        ("prompts", prompts, "group_fairness", "eq. 4 gap, mean (nats per token)", measured.gap_mean[1]),
-        ("prompts", prompts, "group_fairness", "eq. 4 gap, largest (nats per token)", measured.gap_largest[1]),
-        ("text", measured.perplexity_data, "perplexity", "perplexity per token", measured.perplexity[1]),
+        ("prompts", prompts, "group_fairness", "eq. 4 gap, mean (nats per token)", _rounded(measured.gap_mean[1])),
+        (
+            "prompts",
+            prompts,
+            "group_fairness",
+            "eq. 4 gap, largest (nats per token)",
+            _rounded(measured.gap_largest[1]),
+        ),
+        ("text", measured.perplexity_data, "perplexity", "perplexity per token", round(measured.perplexity[1], 2)),
     ]
     return [
         EvalResult(
@@ -72,6 +78,11 @@ def _results(measured: Measurements) -> list[EvalResult]:
         )
         for kind, data, metric, name, value in rows
     ]
+
+
+def _rounded(gap: float) -> float:
+    """Two digits, as in the card's table."""
+    return float(f"{gap:.1e}")
 
 
 def _coverage(model: EquiLMForCausalLM) -> list[tuple[str, int, int]]:

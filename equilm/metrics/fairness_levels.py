@@ -163,7 +163,7 @@ class TokenMeter(LevelMeter):
         """The sum of the tokens' gaps and the largest gap, each ``(|G| - 1, B)``."""
         gap = log_prob_gap(self.model, self.action.to(ids.device), ids, length, mask).double().cpu()  # NaN if masked
         scored = (mask[:, length:] > 0).cpu()
-        _refuse_nan(gap[:, scored].numpy())
+        refuse_nan(gap[:, scored].numpy())
         gap = gap.nan_to_num(nan=0.0, posinf=float("inf"))
         return gap.sum(-1).numpy(), gap.amax(-1).numpy()
 
@@ -171,7 +171,7 @@ class TokenMeter(LevelMeter):
     def word_log_probs(self, prompt: str) -> list[Array]:
         ids = torch.tensor([self.encode(prompt)], device=self.model.device)
         log_probs = self.model(input_ids=ids).logits[0, -1].double().log_softmax(-1).cpu().numpy()  # (V,)
-        _refuse_nan(log_probs)
+        refuse_nan(log_probs)
         return [log_probs[np.array(cycles)] for cycles in self.action.cycles]
 
 
@@ -282,7 +282,7 @@ class TextMeter(LevelMeter):
             raise EquiLMError(
                 f"The scorer was given {len(pairs)} pairs of texts, but returned {len(log_probs)} scores."
             )
-        _refuse_nan(log_probs)
+        refuse_nan(log_probs)
         return log_probs
 
 
@@ -324,7 +324,12 @@ def absolute_difference(a: Array, b: Array) -> Array:
     return np.where(equal, 0.0, np.abs(np.subtract(a, b, where=~equal, out=np.zeros(equal.shape))))
 
 
-def _refuse_nan(log_probs: NDArray[Any]) -> None:
+def refuse_nan(log_probs: NDArray[Any]) -> None:
+    """Refuse log-probabilities that are not numbers.
+
+    Raises:
+        EquiLMError: if there is one.
+    """
     if np.isnan(log_probs).any():
         raise EquiLMError(
             "A log-probability is not a number. Load the model in float32 or bfloat16, and check its weights or the "

@@ -1,6 +1,5 @@
 """The gateway as an ASGI application."""
 
-import logging
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from ..logging import get_logger
 from .config import GatewayConfig
 from .counters import Metrics
 from .embeddings import embed
@@ -25,7 +25,7 @@ from .refusals import GatewayError, upstream_failed
 from .requests import Body
 from .upstream import UpstreamClient
 
-_log = logging.getLogger("equilm.serve")
+_log = get_logger("equilm.serve")
 _BODY_TIMEOUT_S = 60
 _LAST_WORDS_S = 5  # for the end of a stream whose time is over
 ENDPOINTS = {

@@ -125,8 +125,8 @@ def build(model: str) -> gr.Blocks:
             labels = [text for text, _ in EXAMPLES]
             gr.Examples(EXAMPLES, [prompt, axis], label="Or take one of these", example_labels=labels)
 
-        inputs = [prompt, axis, own_list, level, decoder, name, length, seed, temperature, top_k, top_p, beams]
-        inputs.append(picture)
+        settings = [level, decoder, name, length, seed, temperature, top_k, top_p, beams]
+        inputs: list[Any] = [prompt, axis, own_list, *settings, picture]
         axis.change(lambda choice: gr.update(visible=choice == OWN_LIST), axis, own_list, show_progress="hidden")
         # One at a time: the seeds are torch's own, and two requests would draw from one stream.
         gr.on([button.click, prompt.submit], respond, inputs, results, concurrency_limit=1, api_name="compare")

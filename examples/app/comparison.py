@@ -195,7 +195,7 @@ def compare(
     )
 
 
-def _encode(tokenizer: Any, prompt: str, decoding: Decoding, picture: Any) -> tuple[Tensor, dict[str, Tensor]]:
+def _encode(tokenizer: Any, prompt: str, decoding: Decoding, picture: Any) -> tuple[Tensor, dict[str, Any]]:
     """The prompt's ids ``(1, T)``, and what else the model takes with a picture."""
     text = prompt.strip()
     if not text:
@@ -296,7 +296,7 @@ def _count_rows(base: PreTrainedModel) -> Iterator[list[int]]:
 
 
 def _gap_of_tokens(
-    model: PreTrainedModel, action: TokenAction, others: Mapping[str, Tensor]
+    model: PreTrainedModel, action: TokenAction, others: Mapping[str, Any]
 ) -> Callable[[Tensor, int], Tensor]:
     def gap(sequence: Tensor, length: int) -> Tensor:
         given = {name: value for name, value in others.items() if name != "attention_mask"}  # one text, no padding
@@ -331,7 +331,7 @@ class _NextTokenProbabilities(nn.Module):
         others: what else it takes with a picture, the same for all rows.
     """
 
-    def __init__(self, model: PreTrainedModel, others: Mapping[str, Tensor]):
+    def __init__(self, model: PreTrainedModel, others: Mapping[str, Any]):
         super().__init__()
         self.model = model
         self.others = others
@@ -343,7 +343,7 @@ class _NextTokenProbabilities(nn.Module):
 
 @torch.no_grad()
 def _next_words(
-    model: EquiLMForCausalLM, tokenizer: Any, orbit: Tensor, level: str, others: Mapping[str, Tensor]
+    model: EquiLMForCausalLM, tokenizer: Any, orbit: Tensor, level: str, others: Mapping[str, Any]
 ) -> tuple[NextWord, ...]:
     action, table = model.action, model.permutation  # (|G|, V)
     plain = _NextTokenProbabilities(model.language_model, others)

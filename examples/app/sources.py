@@ -32,9 +32,8 @@ def load(name: str, sees: bool = False) -> tuple[PreTrainedModel, Any]:
         EquiLMError: for a model of another kind, if the packaged one is not installed, for a name that is neither a Hub
             id nor a folder, and if the Hub cannot be reached.
     """
-    kind, auto_class = "a causal language model", AutoModelForCausalLM
-    if sees:
-        kind, auto_class = "a model that reads pictures", AutoModelForImageTextToText
+    kind = "a model that reads pictures" if sees else "a causal language model"
+    auto_class: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
     try:
         if name == PACKAGED:
             if sees:
@@ -71,7 +70,7 @@ def wrap(name: str, axis: DemographicAxis, relaxed: bool, sees: bool = False) ->
     Raises:
         EquiLMError: as `load`, and if the tokenizer has single tokens for none of the axis's lists.
     """
-    base, reader = load(name, sees)
+    base, reader = load(name, sees=True) if sees else load(name)
     fair_class = EquiLMForImageTextToText if sees else EquiLMForCausalLM
     return fair_class.from_base(base, reader, axes=axis, relaxed=relaxed), reader
 

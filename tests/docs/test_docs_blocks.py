@@ -3,6 +3,8 @@
 import doctest
 import io
 import json
+import re
+import runpy
 import shlex
 import threading
 from collections.abc import Iterator
@@ -14,8 +16,7 @@ from unittest import SkipTest
 
 import huggingface_hub.constants
 import pytest
-from pages import DOCS, PAGES, blocks, name
-from transformers import AutoTokenizer
+from pages import DOCS, PAGES, ROOT, blocks, name, own_path
 
 from equilm import DemographicAxis, loading
 from equilm.cli import audit, models
@@ -34,6 +35,7 @@ NOT_RUN = {
     ("docs/tutorials/train-and-push.md", "needs an account on the Hub"),
     ("examples/openai_server/README.md", "needs a server at this address"),
 }
+NOTEBOOKS = sorted((ROOT / "examples").rglob("*.ipynb"))
 LANGUAGES = {
     "python",
     "text",
@@ -41,6 +43,7 @@ LANGUAGES = {
     "bash",
     "json",
     "{include}",
+    "{literalinclude}",  # of examples, which have tests of their own
     "{toctree}",
     "",
 }  # without one: in READMEs, not code
@@ -180,13 +183,34 @@ def test_blocks_run(
     monkeypatch.setattr(loading, "load_offline_model", lambda: offline)  # unpacked once for all pages
     monkeypatch.chdir(tmp_path)
     page = Page(path, offline)
-    if name(path) == "README.md":  # a fragment, for readers who know transformers
-        tokenizer = AutoTokenizer.from_pretrained(OFFLINE_MODEL_ID)
-        inputs = tokenizer("The man worked as", return_tensors="pt")
-        page.document.namespace.update(inputs=inputs)
     page.run()
     assert {(name(path), reason) for reason in page.not_run} == {entry for entry in NOT_RUN if entry[0] == name(path)}
     assert len(page.not_run) == sum(entry[0] == name(path) for entry in NOT_RUN)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_notebooks_run_and_print_what_they_show(
+    path: Path, hub_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(hub_cache))
+    monkeypatch.chdir(tmp_path)
+    notebook, runner = json.loads(path.read_text("utf-8")), runpy.run_path(str(ROOT / "examples" / "notebook.py"))
+    for number, (shown, printed) in enumerate(zip(runner["stored"](notebook), runner["run"](notebook), strict=True)):
+        assert differs(shown, printed) is None, f"cell {number}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_notebooks_open_in_colab_and_were_run_in_order(path: Path) -> None:
+    notebook = json.loads(path.read_text("utf-8"))
+    first = "".join(notebook["cells"][0]["source"])
+    assert f"https://colab.research.google.com/github/equilm/equilm/blob/main/{name(path)}" in first
+    assert notebook["nbformat"] == 4 and len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert "".join(code[0]["source"]).startswith("%pip install")
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert sum(bool(cell["outputs"]) for cell in code) > 5
+    linked = re.findall(r"\((https://github\.com/[^)]+)\)", path.read_text("utf-8"))
+    assert linked and all((ROOT / str(own_path(link))).is_file() for link in linked)
 
 
 def test_every_language_is_known() -> None:

@@ -51,7 +51,7 @@ def check(page: Path, words: Sequence[str]) -> None:
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     """Parse, and say in an error what is wrong."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, "error", refuse)
+        patch.setattr(type(parser), "error", refuse)
         parser.parse_args(arguments)
 
 

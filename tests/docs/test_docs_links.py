@@ -7,7 +7,7 @@ Links to other sites are checked by ``make linkcheck`` alone.
 from pathlib import Path
 
 import pytest
-from pages import DOCS, PAGES, anchors, links, name, pages_with_links
+from pages import DOCS, PAGES, ROOT, anchors, links, name, own_path, pages_with_links
 
 
 @pytest.mark.parametrize("page", pages_with_links(), ids=name)
@@ -18,6 +18,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def leads_somewhere(page: Path, link: str) -> bool:
     """Whether a link's file is there, with the heading that it names."""
+    if own := own_path(link):
+        return leads_somewhere(ROOT / "README.md", own)
     if link.split(":")[0] in ("http", "https", "mailto"):
         return True
     path, _, anchor = link.partition("#")
@@ -32,6 +34,11 @@ def test_broken_links_are_seen(tmp_path: Path) -> None:
     page.write_text("# One two, *three*?\n\n[a](#one-two-three) [b](other.md) [c](#two) ![d](x.svg) <https://a.org>\n")
     (tmp_path / "other.md").write_text("(label)=\n# Other\n")
     assert [link for link in links(page) if not leads_somewhere(page, link)] == ["#two", "x.svg"]
+    ours = "https://github.com/equilm/equilm/blob/main/"
+    assert leads_somewhere(page, f"{ours}CONTRIBUTING.md#style") and not leads_somewhere(
+        page, f"{ours}CONTRIBUTING.md#no"
+    )
+    assert not leads_somewhere(page, "https://raw.githubusercontent.com/equilm/equilm/main/docs/images/no.svg")
     assert leads_somewhere(page, "other.md#label") and not leads_somewhere(page, "other.md#one-two-three")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from picture_words import drawn_picture, saved_picture_model
 from transformers import GenerationConfig
 from word_models import word_model, word_tokenizer
 
@@ -210,4 +211,25 @@ def test_the_packaged_model(browser: BrowserContext) -> None:
         written = texts(page, "fair")
         assert len(written) == 2 and all(len(text.split()) <= 10 for text in written)
         check_fair(page, "gender")
+        page.close()
+
+
+@pytest.mark.slow
+def test_a_prompt_about_a_picture(browser: BrowserContext, tmp_path: Path) -> None:
+    files = [tmp_path / f"{color}.png" for color in ("red", "navy")]
+    for file in files:
+        drawn_picture(file.stem, 64).save(file)
+    with served(APP, "--model", saved_picture_model(tmp_path / "model")) as address:
+        page = browser.new_page()
+        page.goto(address)
+        page.locator("#picture-box").get_by_role("button").first.click()
+        plain = []
+        for file in files:
+            page.locator("#picture input[type=file]").set_input_files(file)
+            page.locator("#picture img").wait_for()
+            compare(page, "Who is the man")
+            check_fair(page, "gender")
+            plain.append(texts(page, "plain"))
+            page.locator("#picture").get_by_label("Remove Image").click()
+        assert plain[0] != plain[1]
         page.close()

@@ -1,6 +1,7 @@
 """The model card: a pattern for all of it, and its snippets run."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ This model is for generating and scoring text where the groups above must be tre
 }
 ```
 """
-PLACEHOLDERS = {"number": r"[-+]?\d+(\.\d+)?(e[-+]\d+)?", "text": ".+", "lines": r"(.*\n)*.*"}
+PLACEHOLDERS = {"number": r"[-+]?[\d,]+(\.\d+)?(e[-+]\d+)?", "text": ".+", "lines": r"(.*\n)*.*"}
 
 
 def pattern() -> str:
@@ -135,7 +136,32 @@ def measured(model: EquiLMForCausalLM, tokenizer: PreTrainedTokenizerBase) -> Me
 def test_the_whole_card(model: EquiLMForCausalLM, measured: Measurements) -> None:
     card = model_card(model, measured, "someone/fair", base_model="someone/base", license="mit")
     assert re.fullmatch(pattern(), str(card)), str(card)
-    assert card.data.to_dict()["model-index"][0]["results"][0]["metrics"][0]["value"] == measured.gap_mean[1]
+    values = [
+        metric["value"] for result in card.data.to_dict()["model-index"][0]["results"] for metric in result["metrics"]
+    ]
+    measured_values = (measured.gap_mean[1], measured.gap_largest[1], measured.perplexity[1])
+    assert values == pytest.approx(measured_values, rel=0.05) and str(values[2]) == f"{measured.perplexity[1]:.2f}"
+
+
+def test_no_number_of_the_card_has_more_digits_than_it_was_measured_with(
+    model: EquiLMForCausalLM, measured: Measurements
+) -> None:
+    """Neither the text nor the metadata above it, which the Hub shows as they are."""
+    thirds = replace(
+        measured,
+        gap_mean=(1 / 3, 1e-7 / 3),
+        gap_largest=(10 / 3, 1e-6 / 3),
+        gap_tokens=12345,
+        perplexity=(100 / 3, 101 / 3),
+        perplexity_tokens=1234567,
+        slow_down_neutral=4 / 3,
+        slow_down_named=5 / 3,
+    )
+    text = str(model_card(model, thirds, "someone/fair", base_model="someone/base"))
+    numbers = re.findall(r"\d+\.\d+(?:e[-+]\d+)?", text.replace("2210.06475", ""))  # the number of the paper
+    assert [number for number in numbers if len(number.partition("e")[0].partition(".")[2]) > 2] == []
+    assert {"3.3e-08", "3.3e-07", "33.33", "33.67", "1.33", "1.67"} <= set(numbers)
+    assert "12,345 tokens" in text and "1,234,567 tokens" in text
 
 
 def test_what_is_measured(measured: Measurements) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from picture_words import drawn_picture, picture_processor, picture_word_model
 from PIL import Image
+from transformers import pipeline
 
 from equilm import EquiLMError, TextSymmetrizer
 from equilm.text.chat import map_texts, prompt_texts, text_before
@@ -213,3 +215,24 @@ def test_chats_with_other_pictures_are_scored_apart() -> None:
         chats = [asked({"type": "image", "image": one}, {"type": "text", "text": "Is he kind?"}) for one in pictures]
         assert TextSymmetrizer(GENDER).invariant(score)([*chats, chats[0]]) == [0.0, 765.0, 0.0]
         assert len(seen) == 4
+
+
+def test_a_pipeline_of_transformers_behind_a_symmetrizer() -> None:
+    processor = picture_processor()
+    asking: Any = pipeline("image-text-to-text", model=picture_word_model(processor), processor=processor)
+
+    def answer(chats: list[Any]) -> list[str]:
+        rows = asking(text=chats, max_new_tokens=5, return_full_text=False)
+        return [row["generated_text"] for (row,) in rows]
+
+    fair, plain = TextSymmetrizer(GENDER, pronouns=None), {}
+    for color in ("red", "navy"):
+        picture = {"type": "image", "image": drawn_picture(color)}
+        chats = [asked(picture, {"type": "text", "text": f"Who is the {word}"}) for word in ("man", "woman")]
+        plain[color] = answer(chats)
+        assert plain[color][1] != fair.action.act(plain[color][0], 1)
+        for seed in range(3):
+            man, woman = (fair.wrap(answer)([chat], draw_seed=seed)[0] for chat in chats)
+            assert woman == fair.action.act(man, 1)
+            assert man in (plain[color][0], fair.action.act(plain[color][1], 1))
+    assert plain["red"] != plain["navy"]
