@@ -7,6 +7,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import torch
+from picture_words import saved_picture_model
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -162,3 +163,9 @@ def test_the_parity_of_an_encoder_decoder_is_that_of_its_first_word() -> None:
     moved = action.moved.nonzero().flatten()
     every = max(float((log_probs[action.act(moved, g)] - log_probs[moved]).abs().max()) for g in action.group.elements)
     assert found.parity == pytest.approx(every, abs=1e-4) and found.gap > 0.01
+
+
+def test_a_model_that_sees_is_checked_on_its_text(tmp_path: Path) -> None:
+    folder = saved_picture_model(tmp_path)
+    assert main(["check", "the man was late", "--model", folder, *FAST]) == 1
+    assert main(["check", "the man was late", "--model", folder, "--wrap", *FAST]) == 0
