@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from definition import CACHE, average, cache_argument, cyclic_table, forward_logits, generated_logits, stepped_logits
-from tiny_configs import BOS, PAD, VOCAB, tiny_config
+from tiny_configs import BOS, IMAGE, LAST_SPECIAL, PAD, VOCAB, tiny_config
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.cache_utils import Cache
 
-from equilm import EquiLMError, EquiLMForCausalLM, EquiLMForSeq2SeqLM
+from equilm import EquiLMError, EquiLMForCausalLM, EquiLMForImageTextToText, EquiLMForSeq2SeqLM
 
 CYCLE = [10, 11, 12]
 LENGTHS = (7, 24)
@@ -57,23 +57,24 @@ def check(name: str, mapping: str) -> Result:
         if not all(bool(kept(logits, t).isfinite().all()) for logits, t in zip(plain, texts.values(), strict=True)):
             raise ValueError("its logits are not finite")
     except Exception as error:  # noqa: BLE001 - whatever it is, the base model alone raised it
-        return Result(name, "not built", _words(error))
+        return Result(name, "not built", words(error))
     try:
-        model = wrap(copy.deepcopy(base))  # of its own, so that wrapping cannot change the definition
+        model = wrap(copy.deepcopy(base), mapping)  # of its own, so that wrapping cannot change the definition
     except Exception as error:  # noqa: BLE001
-        return Result(name, "refused" if isinstance(error, EquiLMError) else "crashed", _words(error))
+        return Result(name, "refused" if isinstance(error, EquiLMError) else "crashed", words(error))
     for title, compare, itself in comparisons(base, model, texts):
-        _one(result, title, compare, itself)
+        note(result, title, compare, itself)
     return result
 
 
 def build(name: str, mapping: str) -> PreTrainedModel:
     """A tiny random model in evaluation mode, its weights large enough that an error shows."""
     torch.manual_seed(0)
-    auto = AutoModelForCausalLM if mapping == "causal" else AutoModelForSeq2SeqLM
-    base = auto.from_config(tiny_config(name, mapping), dtype=torch.float32).eval()
+    base = _AUTO[mapping].from_config(tiny_config(name, mapping), dtype=torch.float32).eval()
     with torch.no_grad():
         for parameter_name, parameter in base.named_parameters():
+            if mapping == "image_text" and parameter.shape == (1,) and "gate" in parameter_name:
+                parameter.fill_(1.0)  # a closed gate would hide the pictures
             if parameter.ndim >= 2 and not any(rate in parameter_name for rate in _RATES):
                 nn.init.normal_(parameter, std=0.3)
     settings = base.generation_config
@@ -81,6 +82,9 @@ def build(name: str, mapping: str) -> PreTrainedModel:
     settings.decoder_start_token_id = BOS
     settings.forced_eos_token_id = settings.forced_bos_token_id = None
     settings.max_length = settings.max_new_tokens = None
+    if mapping == "image_text":
+        # Random weights would write tokens of pictures, for which there are no pictures.
+        settings.suppress_tokens = list(range(IMAGE, LAST_SPECIAL + 1))
     return base
 
 
@@ -97,11 +101,13 @@ def prompts(length: int, seq2seq: bool) -> dict[str, Tensor]:
     return texts
 
 
-def wrap(base: PreTrainedModel) -> Any:
+def wrap(base: PreTrainedModel, mapping: str) -> Any:
     """The base model with one list of three tokens."""
     # As `from_base` does it, which needs a tokenizer too.
     # Among transformers' encoder-decoders are decoders with a tower for sounds; these are wrapped as what they are.
     model_class: Any = EquiLMForSeq2SeqLM if base.config.is_encoder_decoder else EquiLMForCausalLM
+    if mapping == "image_text":
+        model_class = EquiLMForImageTextToText
     config = model_class.config_class(
         text_config=copy.deepcopy(base.config),
         attn_implementation=base.config._attn_implementation,
@@ -117,6 +123,11 @@ def kept(logits: Tensor, texts: dict[str, Tensor]) -> Tensor:
     return logits[texts["attention_mask"].bool()]
 
 
+_AUTO: dict[str, Any] = {
+    "causal": AutoModelForCausalLM,
+    "seq2seq": AutoModelForSeq2SeqLM,
+    "image_text": AutoModelForImageTextToText,
+}
 Comparison = tuple[str, Callable[[], float], Callable[[], float]]
 
 
@@ -234,31 +245,32 @@ def gap(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max().clamp(min=1.0))
 
 
-def _one(result: Result, title: str, compare: Callable[[], float], itself: Callable[[], float]) -> None:
+def note(result: Result, title: str, compare: Callable[[], float], itself: Callable[[], float]) -> None:
     """Run one comparison and note it; the worst verdict is the architecture's."""
-    verdict, words = "right", "right"
+    verdict, reason = "right", "right"
     try:
         difference = compare()
         if not difference <= TOLERANCE:
-            verdict, words = "wrong", f"{title} differs by {difference:.2g}"
+            verdict, reason = "wrong", f"{title} differs by {difference:.2g}"
     except EquiLMError as error:
-        verdict, words = "refused", _words(error)
+        verdict, reason = "refused", words(error)
     except Exception as error:  # noqa: BLE001
-        verdict, words = "crashed", _words(error)
+        verdict, reason = "crashed", words(error)
     if verdict in ("wrong", "crashed"):
         try:
             own = itself()
             if not own <= TOLERANCE:
-                verdict, words = "as its base", f"{title}: the base model contradicts itself by {own:.2g}"
+                verdict, reason = "as its base", f"{title}: the base model contradicts itself by {own:.2g}"
         except Exception as error:  # noqa: BLE001
-            verdict, words = "as its base", f"{title}: the base model raises {_words(error)}"
-    result.checks[title] = words
+            verdict, reason = "as its base", f"{title}: the base model raises {words(error)}"
+    result.checks[title] = reason
     order = ("right", "as its base", "refused", "crashed", "wrong")
     if order.index(verdict) > order.index(result.verdict):
-        result.verdict, result.words = verdict, words
+        result.verdict, result.words = verdict, reason
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
+    """What an error says: a refusal as it stands, of another its kind and place too."""
     if isinstance(error, EquiLMError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)

@@ -6,12 +6,13 @@ texts of one element after the other, so that no two elements ever share a batch
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import GenerationMixin, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 CACHE = "cache" if "cache" in inspect.signature(transformers.LlamaForCausalLM.forward).parameters else "past_key_values"
 
@@ -39,6 +40,11 @@ def forward_logits(model: PreTrainedModel, texts: dict[str, Tensor], row: Tensor
         return model(**permuted, use_cache=False).logits
 
 
+def _text(texts: dict[str, Tensor]) -> str:
+    """The argument that generation continues: an encoder that reads pictures leaves the text to the decoder."""
+    return "input_ids" if "input_ids" in texts else "decoder_input_ids"
+
+
 class Forced(LogitsProcessor):
     """Makes generation write a given text: ids of shape ``(B, T)``, after ``start`` tokens that are there already."""
 
@@ -52,10 +58,11 @@ class Forced(LogitsProcessor):
 
 def generated_logits(model: PreTrainedModel, texts: dict[str, Tensor], path: Tensor, row: Tensor) -> Tensor:
     """What a model's own ``generate`` reads along a path, text and path permuted by ``row``: ``(B, T, V)``."""
-    start = 1 if model.config.is_encoder_decoder else texts["input_ids"].shape[1]
+    start = 1 if model.config.is_encoder_decoder and "input_ids" in texts else texts[_text(texts)].shape[1]
     forced = LogitsProcessorList([Forced(row[path], start)])
     permuted: dict[str, Any] = {k: row[v] if k.endswith("input_ids") else v for k, v in texts.items()}
-    generate: Any = model.generate
+    # Janus's own drops the processors that it is given.
+    generate: Any = partial(GenerationMixin.generate, model) if model.config.model_type == "janus" else model.generate
     output = generate(
         **permuted,
         max_new_tokens=path.shape[1],

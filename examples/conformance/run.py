@@ -1,13 +1,14 @@
 """Every architecture of transformers, tiny and random, wrapped and compared with the definition of EquiLM.
 
-    python examples/conformance/run.py                          # both mappings, then docs/conformance.md
-    python examples/conformance/run.py --mapping seq2seq
+    python examples/conformance/run.py                          # all mappings, then docs/conformance.md
+    python examples/conformance/run.py --mapping image_text     # one, whose section of the page is written anew
     python examples/conformance/run.py --only llama --only jamba
 
 Compared: the forward pass, cached steps, `generate`, one seed for X and gX, beams, save and load; with what the base
-model alone gives for each g·X (`definition.py`), on prompts of 7 and 24 tokens, one of the two padded on the left. Each
+model alone gives for each g·X (`definition.py`), on prompts of 7 and 24 tokens, one of the two padded on the left; for
+models that see, on texts with pictures in front, with pictures between words, and without (`picture_checks.py`). Each
 architecture has a process of its own and so many seconds. Results are lines of JSON; a second run takes up where the
-first stopped. The page is written when a mapping is complete. Takes about twenty minutes on one core.
+first stopped. The page is written when a mapping is complete. Takes about half an hour on one core.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import torch
 import transformers
 from checks import check
 from page import write_page
+from picture_checks import check_pictures
 from tqdm.auto import tqdm
 from transformers.models.auto import modeling_auto
 
@@ -29,6 +31,7 @@ FOLDER = Path(__file__).parent
 MAPPINGS = {
     "causal": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     "seq2seq": modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+    "image_text": modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 }
 
 
@@ -37,7 +40,8 @@ def check_and_send(name: str, mapping: str, connection: Connection) -> None:
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    connection.send(check(name, mapping).to_dict())
+    result = check_pictures(name) if mapping == "image_text" else check(name, mapping)
+    connection.send(result.to_dict())
 
 
 def run_one(context: Any, name: str, mapping: str, seconds: float) -> dict[str, Any]:
@@ -68,7 +72,7 @@ def read_results(file: Path) -> dict[str, dict[str, Any]]:
 def main() -> None:
     """Check, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mapping", choices=MAPPINGS, action="append", help="one or both; by default both")
+    parser.add_argument("--mapping", choices=MAPPINGS, action="append", help="one or more; by default all")
     parser.add_argument("--only", action="append", metavar="NAME", help="check these model types again, print, no page")
     parser.add_argument(
         "--again", action="append", default=[], metavar="VERDICT", help='check those again, such as "wrong"'
@@ -85,7 +89,7 @@ def main() -> None:
     context = multiprocessing.get_context("forkserver")
     # The server that forks the processes imports all once; it does not inherit sys.path.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])])
-    context.set_forkserver_preload(["checks"])
+    context.set_forkserver_preload(["picture_checks"])
     results: dict[str, dict[str, dict[str, Any]]] = {}
     for mapping in arguments.mapping or MAPPINGS:
         file = folder / f"{mapping}.jsonl"

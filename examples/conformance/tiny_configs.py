@@ -1,8 +1,10 @@
 """A tiny configuration of any architecture of transformers: its default one, with every size made small."""
 
+import copy
 from typing import Any
 
 from overrides import OVERRIDES
+from picture_overrides import PICTURE_OVERRIDES
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 VOCAB = 61  # prime, so that no reshape works by accident
@@ -67,6 +69,39 @@ _SIZES: dict[str, int] = {
     **dict.fromkeys(("patch_size",), 16),
     **dict.fromkeys(("depth", "num_mel_bins"), 8),
 }
+# What sees pictures: those of 32 × 32 pixels become 4 × 4 patches, where four patches become one token 2 × 2 of these.
+IMAGE, BEFORE_IMAGE, AFTER_IMAGE, VIDEO, AUDIO, NEWLINE, LAST_SPECIAL = 50, 51, 52, 53, 54, 55, 57
+SIDE, PATCH = 32, 8
+_PICTURE_SIZES: dict[str, Any] = {
+    **dict.fromkeys(("image_token_id", "image_token_index", "image_patch_id"), IMAGE),
+    **dict.fromkeys(("boi_token_id", "boi_token_index", "vision_start_token_id", "image_start_token_id"), BEFORE_IMAGE),
+    **dict.fromkeys(("eoi_token_id", "eoi_token_index", "vision_end_token_id", "image_end_token_id"), AFTER_IMAGE),
+    **dict.fromkeys(("im_start_id", "image_start_id", "image_bos_token_id", "slice_start_id"), BEFORE_IMAGE),
+    **dict.fromkeys(("im_end_id", "image_end_id", "slice_end_id"), AFTER_IMAGE),
+    **dict.fromkeys(("im_newline_id", "newline_id"), NEWLINE),
+    **dict.fromkeys(("video_token_id", "video_token_index"), VIDEO),
+    **dict.fromkeys(("video_start_token_id", "frame_start_token_id", "low_res_image_start_token_id"), 56),
+    **dict.fromkeys(("video_end_token_id", "frame_end_token_id"), 57),
+    **dict.fromkeys(("audio_token_id", "audio_token_index"), AUDIO),
+    "patch_size": PATCH,
+    "depth": 2,
+    **dict.fromkeys(("num_position_embeddings", "num_patches", "mm_tokens_per_image"), (SIDE // PATCH) ** 2),
+    **dict.fromkeys(("out_hidden_size", "projection_dim", "projector_hidden_size", "text_hidden_size"), 32),
+    **dict.fromkeys(("embed_dim", "alignment_intermediate_size", "projection_hidden_size"), 32),
+    **dict.fromkeys(
+        ("image_text_hidden_size", "projector_output_dim", "projector_input_dim", "encoder_hidden_size"), 32
+    ),
+    **dict.fromkeys(("num_query_tokens", "latent_query_num", "resampler_n_latents"), 4),
+    "resampler_depth": 2,
+    "resampler_head_dim": 8,
+    "resampler_n_heads": 4,
+    "deepstack_visual_indexes": [0],
+    "fullatt_block_indexes": [1],
+    "global_attn_indexes": [1],
+    "window_size": 16,
+    **dict.fromkeys(("output_channels", "mlp_dim"), 32),
+    **dict.fromkeys(("pos_emb_height", "pos_emb_width", "posemb_grid_size"), 4),
+}
 _LAYER_LISTS = ("layer_types", "layers_block_type", "mlp_layer_types", "block_types")
 
 
@@ -77,24 +112,26 @@ def tiny_config(name: str, mapping: str) -> PreTrainedConfig:
         name: the model type, such as "llama".
         mapping: "causal" or "seq2seq"; in the first an encoder, such as BERT, is made a decoder.
     """
-    override = OVERRIDES.get(name, {})
+    override = copy.deepcopy(OVERRIDES.get(name, {}))
+    if mapping == "image_text":
+        _merge(override, PICTURE_OVERRIDES.get(name, {}))
     start = {field: override[field] for field in override.get("needed", ())}  # what the default lacks
     default = CONFIG_MAPPING[name](**start)
-    changes = _shrunk(default)
+    changes = _shrunk(default, {**_SIZES, **_PICTURE_SIZES} if mapping == "image_text" else _SIZES)
     if mapping == "causal" and "is_decoder" in vars(default):
         changes["is_decoder"] = True
     _merge(changes, {field: value for field, value in override.items() if field != "needed"})
     return CONFIG_MAPPING[name](**changes)
 
 
-def _shrunk(config: PreTrainedConfig) -> dict[str, Any]:
+def _shrunk(config: PreTrainedConfig, sizes: dict[str, Any]) -> dict[str, Any]:
     """The fields of a configuration that change, and those of the configurations in it."""
     changes: dict[str, Any] = {}
     for field, value in vars(config).items():
         if isinstance(value, PreTrainedConfig):
-            changes[field] = {**value.to_dict(), **_shrunk(value)}
-        elif field in _SIZES and isinstance(value, int | float | list) and not isinstance(value, bool):
-            changes[field] = _SIZES[field]
+            changes[field] = {**value.to_dict(), **_shrunk(value, sizes)}
+        elif field in sizes and isinstance(value, int | float | list) and not isinstance(value, bool):
+            changes[field] = sizes[field]
         elif isinstance(value, float) and any(word in field for word in ("dropout", "pdrop", "layerdrop")):
             changes[field] = 0.0
     if "kv_lora_rank" in changes and "num_key_value_heads" in changes:

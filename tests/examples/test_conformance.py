@@ -1,5 +1,6 @@
 """The conformance command: cheap architectures agree with the definition, and what is broken is found."""
 
+import copy
 import json
 import unittest
 from pathlib import Path
@@ -7,14 +8,17 @@ from typing import Any
 
 import checks
 import mixins
+import picture_checks
 import pytest
 import torch
 from definition import average, cyclic_table
 from page import write_page
-from tiny_configs import tiny_config
+from picture_checks import Case, check_pictures, layouts
+from pictures import PICTURE, inputs, random_pictures
+from tiny_configs import IMAGE, tiny_config
 from torch import Tensor
 
-from equilm import EquiLMError, EquiLMForCausalLM
+from equilm import EquiLMError, EquiLMForCausalLM, EquiLMForImageTextToText
 
 RIGHT = [("gpt2", "causal"), ("llama", "causal"), ("jamba", "causal"), ("mamba", "causal"), ("t5", "seq2seq")]
 
@@ -24,6 +28,46 @@ def test_right(name: str, mapping: str) -> None:
     result = checks.check(name, mapping)
     assert result.verdict == "right", result
     assert len(result.checks) == 11
+
+
+# Pictures by picture, as patches with positions of three axes, by text, and read by cross-attention.
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl", "smolvlm", "mllama"])
+def test_right_with_pictures(name: str) -> None:
+    result = check_pictures(name)
+    assert result.verdict == "right", result
+    assert len(result.checks) == 15
+
+
+def test_pictures_that_are_lost_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapped: Any = EquiLMForImageTextToText._batch
+
+    def without(self: Any, input_ids: Tensor, arguments: dict[str, Any]) -> Any:
+        if arguments["pixel_values"] is not None:
+            arguments["pixel_values"] = torch.ones_like(arguments["pixel_values"])
+        return wrapped(self, input_ids, arguments)
+
+    monkeypatch.setattr(EquiLMForImageTextToText, "_batch", without)
+    base = checks.build("llava", "image_text")
+    cases = {"pictures in front": layouts(base, "llava")["pictures in front"]}
+    model = checks.wrap(copy.deepcopy(base), "image_text")
+    found = {title: compare() for title, compare, _ in picture_checks.picture_comparisons(base, model, cases)}
+    assert found["other pictures, pictures in front"] == float("inf")
+    assert found["forward, pictures in front"] > checks.TOLERANCE
+
+
+def test_inputs_with_pictures() -> None:
+    base = checks.build("qwen2_vl", "image_text")
+    found = inputs(base, "qwen2_vl", [[20, PICTURE, 21], [PICTURE, 22, PICTURE]], random_pictures(3))
+    assert (found["input_ids"] == IMAGE).sum(-1).tolist() == [4, 8], "four tokens for each picture"
+    assert found["image_grid_thw"].tolist() == [[1, 4, 4]] * 3 and len(found["pixel_values"]) == 3 * 16
+    assert found["attention_mask"].sum(-1).tolist() == [8, 13] and found["attention_mask"][0, 0] == 0
+
+
+def test_a_model_that_needs_pictures_has_no_texts_alone() -> None:
+    base = checks.build("idefics", "image_text")
+    assert list(layouts(base, "idefics")) == ["pictures in front"]
+    alone = Case(base, "idefics", [[PICTURE, 20], [21, PICTURE, PICTURE]], random_pictures(3)).alone()
+    assert [len(case.pictures) for case in alone] == [1, 2]
 
 
 def test_a_wrong_sum_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +80,7 @@ def test_a_wrong_sum_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_refusal_keeps_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(base: Any) -> Any:
+    def refuse(base: Any, mapping: str) -> Any:
         raise EquiLMError("Not this one. Take another.")
 
     monkeypatch.setattr(checks, "wrap", refuse)
@@ -69,6 +113,9 @@ def test_the_page(tmp_path: Path) -> None:
     text = (tmp_path / "page.md").read_text("utf-8")
     assert "| `b` | refused | It \\| cannot. So it goes. |" in text and "| right | 1 |" in text
     assert text.index("`b`") < text.index("`a`"), "what is not right stands first"
+    write_page(tmp_path / "page.md", {"image_text": rows[:1]}, "5.24.0")
+    both = (tmp_path / "page.md").read_text("utf-8")
+    assert both.startswith(text) and both.endswith("| `a` | right |  |\n"), "a section is added, the others stay"
 
 
 class Wrapped(unittest.TestCase):
