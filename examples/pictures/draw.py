@@ -136,16 +136,16 @@ def cost() -> Picture:
     most = max(row["high"] for line in lines.values() for row in line.values())
 
     def point(order: int, ratio: float) -> tuple[float, float]:
-        x = 60 + 300 * (math.log(order / orders[0]) / math.log(orders[-1] / orders[0]))
+        x = 60 + 268 * (math.log(order / orders[0]) / math.log(orders[-1] / orders[0]))
         return x, 340 - 290 * math.log(max(ratio, 0.8) / 0.8) / math.log(most / 0.8)
 
     for ratio in (1, 2, 5, 10, 20, 50, 100):
         if ratio <= most:
-            picture.line([(60, point(2, ratio)[1]), (360, point(2, ratio)[1])])
+            picture.line([(60, point(2, ratio)[1]), (328, point(2, ratio)[1])])
             picture.text(50, point(2, ratio)[1] + 5, f"{ratio} ×", "quiet small", "end")
     for order in orders:
         picture.text(point(order, 1)[0], 366, str(order), "quiet", "middle")
-    picture.text(210, 394, "order of the group, |G|", "quiet small", "middle")
+    picture.text(194, 394, "order of the group, |G|", "quiet small", "middle")
     picture.text(16, 26, "time against the plain model", "quiet small")
     labels = _spread([(point(orders[-1], line[orders[-1]]["median"])[1], way) for way, line in lines.items()])
     for index, (way, line) in enumerate(lines.items()):
@@ -153,7 +153,7 @@ def cost() -> Picture:
         picture.line(points, COLORS[index], 2.5)
         for x, y in points:
             picture.mark(x, y, COLORS[index], index)
-        picture.text(374, labels[way] + 5, way, f"{COLORS[index]} small")
+        picture.text(342, labels[way] + 5, way, f"{COLORS[index]} small")
     return picture
 
 
