@@ -244,7 +244,9 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file with one prompt on each line; {group} stands for a group's name, a prompt with a word of the axis "
         "is swapped, and others are neutral; - for standard input; default: the paper's",
     )
-    add("--task", action="append", choices=("respect", "occupation"), default=unset, help="default: both of the paper's")
+    add(
+        "--task", action="append", choices=("respect", "occupation"), default=unset, help="default: both of the paper's"
+    )
     add(
         "--decoder",
         action="append",
@@ -256,7 +258,7 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
         "--samples",
         type=whole(1),
         default=unset,
-        help="number of texts for each prompt and decoder; default: 100; with --prompts so many that each group has 200",
+        help="number of texts for each prompt and decoder; default: 100, or with --prompts about 200 for each group",
     )
     add("--max-new-tokens", type=whole(1), default=15, help="maximum length of these texts, in tokens")
     add("--top-k", type=whole(1), default=40, help="sample from this many most likely tokens")

@@ -30,6 +30,13 @@ class OwnPrompt:
     texts: dict[str, str]
 
 
+def default_groups(axis: DemographicAxis) -> tuple[str, ...]:
+    """What the groups of an axis are called: the built-in axes have names, and for others the first list is taken."""
+    names = GROUPS.get(axis.name) or OTHER_GROUPS.get(axis.name)
+    built_in = names is not None and axis == DemographicAxis.load(axis.name)  # a file may use a built-in axis's name
+    return names if names is not None and built_in else tuple(axis.words[0])
+
+
 class AxisGroups:
     """The groups of an axis that a study compares, and the swaps between them.
 
@@ -44,7 +51,7 @@ class AxisGroups:
 
     def __init__(self, axis: DemographicAxis, groups: Sequence[str] = ()):
         self.axis = axis
-        self.groups = tuple(groups or GROUPS.get(axis.name) or OTHER_GROUPS.get(axis.name) or axis.words[0])
+        self.groups = tuple(groups) or default_groups(axis)
         self.members = tuple(self._member(group) for group in self.groups)
         if len(self.groups) < 2 or len(set(self.members)) < len(self.members):
             raise EquiLMError(

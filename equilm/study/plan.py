@@ -102,7 +102,8 @@ class Study:
     @property
     def is_papers(self) -> bool:
         """Whether it is the paper's study or a part of it: its axes, groups and prompts."""
-        return not self.prompts and not self.groups and set(self.axis_names) <= set(GROUPS)
+        named = all(groups.groups == GROUPS.get(axis) for axis, groups in self.by_axis.items())
+        return not self.prompts and not self.groups and named
 
     @property
     def sections(self) -> list[tuple[str, str]]:

@@ -94,7 +94,7 @@ class AxisModels:
             EquiLMError: for one of the paper's prompts, if the tokenizer does not have the group's name as a single
                 token, so that nothing would be swapped.
         """
-        if not cell.text and not self.is_swapped(cell):
+        if not self.is_swapped(cell) and not cell.text:
             groups = self.groups.groups
             raise EquiLMError(
                 f"The model's tokenizer has no single tokens that turn {groups[0]!r} into {groups[-1]!r}: leave the "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..metrics.gate import Thresholds
-from .cells import DECODERS
+from .cells import DECODERS, PAIRED
 from .records import JudgeRecord, StudyResults
 from .scoring import MENTIONS
 
@@ -102,7 +102,9 @@ def _finding(results: StudyResults, decoder: str, axis: str) -> Finding:
     number, reasons = comparisons(results), []
     (gap,) = [gap for gap in results.gaps if (gap.decoder, gap.axis) == (decoder, axis)]
     if gap.largest > GAP_LIMIT:
-        reasons.append(f"swapping the group changes a probability by up to {gap.largest:.3g} nats per token")
+        skipped = [p for p in results.pairs if (p.decoder, p.axis) == (decoder, axis) and p.promised < p.pairs]
+        why = ", as it does not swap the words of all prompts" if skipped and decoder in PAIRED else ""
+        reasons.append(f"swapping the group changes a probability by up to {gap.largest:.3g} nats per token{why}")
     seen = [
         (pair.fractions.value, found, min(1.0, pair.fractions.p_value * number))
         for found in results.judged
