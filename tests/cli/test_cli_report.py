@@ -53,7 +53,7 @@ def test_report(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
     study = Study(axes=("race",), tasks=("respect",), decoders=("equilm",), samples=2, max_new_tokens=3)
     results = run_study(study, *models(), tmp_path / "from Python", classifier(), name=str(model))
-    assert results is not None and json.loads(json.dumps(results.to_dict()))["regard"] == json.loads(before)["regard"]
+    assert results is not None and json.loads(json.dumps(results.to_dict()))["judged"] == json.loads(before)["judged"]
 
 
 def test_own_prompts(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,7 @@ def test_every_cell_is_sampled(cells: Cells) -> None:
 
 
 def test_paired_decoders_give_the_groups_each_others_swap(cells: Cells) -> None:
-    for axis in STUDY.axes:
+    for axis in STUDY.axis_names:
         permutation = AxisModels(*models(), STUDY, axis).action.permutation
         first, second = GROUPS[axis]
         for cell in cells:
@@ -190,7 +190,7 @@ def test_gaps_are_those_of_eq_4(cells: Cells, checks: dict[Cell, CellCheck]) -> 
 def test_checks_say_which_texts_are_swapped_and_where_only_the_name_differs(
     cells: Cells, checks: dict[Cell, CellCheck]
 ) -> None:
-    moved = {axis: AxisModels(*models(), STUDY, axis).action.moved for axis in STUDY.axes}
+    moved = {axis: AxisModels(*models(), STUDY, axis).action.moved for axis in STUDY.axis_names}
     for cell, check in checks.items():
         assert check.name_only == [not bool(moved[cell.axis][ids].any()) for ids in cells[cell].token_ids]
         if cell.decoder in PAIRED or cell.group == GROUPS[cell.axis][0]:
