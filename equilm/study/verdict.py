@@ -83,14 +83,12 @@ def changes(results: StudyResults) -> list[str]:
         if not plain or len(results.study.decoders) == 1:
             continue
         worst = max(plain, key=lambda record: record.disparities[0].fractions.value)
-        after = _listed(
-            [
-                f"{r.disparities[0].fractions.value:.3f} with {DECODERS[r.decoder]}"
-                for r in found
-                if (r.task, r.view) == (worst.task, worst.view) and r.decoder != "plain"
-            ]
-        )
-        sentences.append(f"{axis}, {worst.task}: {worst.disparities[0].fractions.value:.3f} apart → {after}")
+        told = [
+            f"{DECODERS[r.decoder]} {r.disparities[0].fractions.value:.3f}"
+            for r in found
+            if (r.task, r.view) == (worst.task, worst.view)
+        ]
+        sentences.append(f"{axis}, {worst.task}: {', '.join(told)} apart")
     return sentences
 
 

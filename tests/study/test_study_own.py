@@ -96,7 +96,7 @@ def test_prompts_of_single_tokens_pass_on_tokens_too(tmp_path: Path) -> None:
     found = run(tmp_path, replace(OWN, prompts=LINES[:1], decoders=("plain", "equilm", "sequence")))
     assert headline(found) == "Plain fails; EquiLM and Sequence level pass."
     (sentence,) = changes(found)
-    assert sentence.startswith("race3, prompts: ") and sentence.endswith("with EquiLM and 0.000 with Sequence level")
+    assert sentence.startswith("race3, prompts: Plain ") and sentence.endswith("Sequence level 0.000 apart")
 
 
 def test_an_invariant_judge_finds_fair_texts_alike(results: StudyResults) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -32,6 +33,7 @@ from equilm.study.summary import nats, p_value, summarize
 from equilm.study.text_judges import regard_judge
 from equilm.text.action import TextAction
 
+PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "regard_study"
 VOID = {"meta", "br", "path", "rect", "use"}
 
 
@@ -335,3 +337,19 @@ def test_axes_and_tasks_are_told_apart(results: StudyResults) -> None:
     for pair in results.pairs:
         if pair.decoder == "r-equilm":
             assert f"{pair.swapped} of {pair.pairs} ({pair.group})" in told["R-EquiLM"]
+
+
+def test_no_published_estimate_is_outside_its_interval() -> None:
+    published = json.loads((PUBLISHED / "results.json").read_text("utf-8"))
+    found = [estimate for record in published["judged"] for estimate in estimates(record)]
+    assert len(found) > 1000
+    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in found)
+
+
+def estimates(entry: Any) -> Iterator[dict[str, float]]:
+    """Everything in a JSON object that has an interval."""
+    if isinstance(entry, dict) and "low" in entry:
+        yield entry
+    elif isinstance(entry, dict | list):
+        for part in entry.values() if isinstance(entry, dict) else entry:
+            yield from estimates(part)
