@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 
 from ..errors import EquiLMError
-from ..study.plan import OWN_DECODERS, Study, samples_for
+from ..study.study_plan import OWN_DECODERS, Study, samples_for
 from .models import load_model
 from .parser import prompt_lines
 

@@ -7,7 +7,7 @@ folder as soon as they are made, so an interrupted study can continue. It needs 
 from typing import TYPE_CHECKING, Any
 
 from .cells import DECODERS, Cell
-from .plan import Study
+from .study_plan import Study
 
 if TYPE_CHECKING:
     from .records import (

@@ -13,7 +13,7 @@ from ..metrics.record_file import RecordFile
 from ..sampling import symmetrized_log_prob
 from .cells import PAIRED, Cell, CellTexts
 from .own_prompts import NO_GROUP
-from .plan import Study
+from .study_plan import Study
 from .texts import AxisModels
 
 # The number of texts in each cell on which the gap is measured: enough for a mean, and cheap compared with sampling.

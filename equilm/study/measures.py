@@ -12,8 +12,8 @@ from ..metrics.perplexity import measure_perplexities
 from ..metrics.wikitext import load_wikitext
 from .cells import DECODERS, Cell, CellTexts
 from .gaps import CellCheck
-from .plan import Study
 from .records import CostRecord, GapRecord, PairRecord, PerplexityRecord, PerplexityTable
+from .study_plan import Study
 from .texts import AxisModels
 
 

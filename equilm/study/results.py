@@ -14,11 +14,11 @@ from .cells import Cell, CellTexts
 from .gaps import CellCheck
 from .measured import read_perplexity, read_uncovered
 from .measures import cost_records, gap_records, pair_records
-from .plan import Study
 from .provenance import provenance
 from .records import SampleRecord, StudyDescription, StudyResults
 from .scoring import Judging, masked_texts, score_texts
 from .storage import StudyHeader
+from .study_plan import Study
 from .summary import summarize
 from .text_judges import TextJudge, regard_judge
 

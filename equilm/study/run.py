@@ -14,10 +14,10 @@ from .gaps import GAP_TEXTS, check_cells, read_checks
 from .measured import check_axes, write_perplexity, write_uncovered
 from .measures import perplexity_records
 from .page import render, render_summary
-from .plan import Study
 from .records import StudyResults
 from .results import collect, write
 from .storage import StudySettings, read_cells, read_header
+from .study_plan import Study
 from .text_judges import TextJudge
 from .texts import sample_cells
 from .uncovered import find_uncovered

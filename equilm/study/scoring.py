@@ -13,8 +13,8 @@ from ..metrics.regard import mask_group, regard_from_scores
 from ..text.symmetrizer import TextSymmetrizer
 from .cells import Cell, CellTexts
 from .own_prompts import NO_GROUP
-from .plan import Study
 from .records import JudgeRecord
+from .study_plan import Study
 from .text_judges import TextJudge
 
 # How a text is judged. In the third view, the texts of all groups are judged under each group's name: it shows the

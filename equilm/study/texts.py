@@ -19,9 +19,9 @@ from ..sampling import symmetrized_generate
 from ..words.vocabulary import VocabularyAction
 from .cells import Cell, CellTexts
 from .own_prompts import NO_GROUP
-from .plan import Study
 from .provenance import provenance
 from .storage import StudySettings, cell_file, read_cells
+from .study_plan import Study
 from .text_level import TextLevel
 
 

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..text.action import TextAction
 from ..text.reading import read
 from .cells import Cell, CellTexts
-from .plan import Study
 from .records import UncoveredRecord
+from .study_plan import Study
 from .texts import AxisModels
 
 # Words of these axes name people, whatever the studied axis is.

@@ -9,8 +9,8 @@ import pytest
 from equilm import EquiLMError
 from equilm.study import Cell, Study
 from equilm.study.cells import CellTexts
-from equilm.study.plan import PAPER_DECODERS
 from equilm.study.prompts import CONTEXTS, GROUPS, prompts
+from equilm.study.study_plan import PAPER_DECODERS
 
 
 def test_the_default_is_the_papers_study() -> None:

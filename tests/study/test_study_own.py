@@ -14,9 +14,9 @@ from equilm.metrics.estimates import DifferenceEstimate
 from equilm.study import Study, rebuild
 from equilm.study.cells import DECODERS
 from equilm.study.own_prompts import NO_GROUP, AxisGroups
-from equilm.study.plan import NAMING, NEUTRAL, samples_for
 from equilm.study.records import StudyResults
 from equilm.study.scoring import MENTIONS
+from equilm.study.study_plan import NAMING, NEUTRAL, samples_for
 from equilm.study.text_judges import TextJudge, load_judge
 from equilm.study.verdict import GAP_LIMIT, changes, headline, verdict
 
