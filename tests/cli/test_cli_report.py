@@ -129,7 +129,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, package: st
     for name in [
         name
         for name in sys.modules
-        if name.startswith("equilm.study.") and not name.endswith((".cells", ".plan", ".prompts", "own_prompts"))
+        if name.startswith("equilm.study.") and not name.endswith((".cells", ".study_plan", ".prompts", ".own_prompts"))
     ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", without)
