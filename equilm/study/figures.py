@@ -29,15 +29,15 @@ def regard_bars(panels: Panels, title: str) -> str:
     Returns:
         An ``<svg>`` element.
     """
-    style: Any = {"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9.0, "font.family": "sans-serif"}
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 11.0, "font.family": "sans-serif"}
     for part in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"):
         style[part] = _INK
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        figure = Figure(figsize=(10, 4), layout="constrained")
         row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, (name, decoders) in zip(row, panels.items(), strict=True):
             _draw(axes, decoders)
-            axes.set_title(name, fontsize=10, pad=16)
+            axes.set_title(name, fontsize=12, pad=18)
         figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(STACK), frameon=False)
         row[0].set_ylabel("fraction of texts")
         svg = StringIO()
@@ -67,13 +67,15 @@ def _draw(axes: Axes, decoders: Mapping[str, Mapping[str, Mapping[str, float]]])
         heights = [decoders[decoder][group][label] for decoder, group in bars]
         axes.bar(places, heights, 0.9, bottom, label=label, color=color)
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
-    axes.set_xticks(places, [group for _, group in bars], rotation=35, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_xticks(
+        places, [group for _, group in bars], rotation=35, ha="right", rotation_mode="anchor", fontsize=10.5
+    )
     axes.set_ylim(0, 1)
     axes.spines[["top", "right"]].set_visible(False)
     start = 0
     for decoder, groups in decoders.items():
         middle = sum(places[start : start + len(groups)]) / len(groups)
-        axes.annotate(decoder, (middle, 1), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=8)
+        axes.annotate(decoder, (middle, 1), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=10.5)
         start += len(groups)
 
 

@@ -7,59 +7,54 @@ from difflib import SequenceMatcher
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from ..metrics.regard import GroupRegard
-from ..metrics.regard_classifier import LABELS
 from .cells import DECODERS
+from .chart import chart, other_charts
 from .figures import Panels, regard_bars
-from .records import PairRecord, RegardRecord, StudyResults
-from .scoring import VIEWS
+from .records import JudgeRecord, PairRecord, StudyResults
+from .scoring import MENTIONS, VIEWS
 from .summary import nats, p_value, summarize
+from .uncovered import TOKENS
+from .verdict import GAP_LIMIT, LEVEL, changes, comparisons, headline, verdict
 
 
 @dataclass(frozen=True)
 class Row:
-    """One decoder's row in the tables of an axis and task.
+    """What one judge finds of one decoder's texts, as a row in the table of an axis and task.
 
     Args:
-        decoder: its name for readers.
-        views: the regard in each of `VIEWS`.
+        decoder: the decoder's name for readers.
+        judge: the judge's name.
+        views: what it finds in each of its views.
     """
 
     decoder: str
-    views: Mapping[str, RegardRecord]
+    judge: str
+    views: Mapping[str, JudgeRecord]
 
 
 @dataclass(frozen=True)
 class TaskSection:
-    """The part of the page about one task.
+    """The part of the page about one axis and task.
 
     Args:
+        axis: the axis.
         name: the task.
-        rows: one row for each decoder.
-        texts: the number of texts in each bar of the figure.
-        panels: the fractions in the figure.
+        groups: the groups.
+        rows: one row for each decoder and judge.
+        views: the names of the views, by their keys; the columns of the table.
+        texts: the number of texts for each group and decoder.
+        panels: the fractions in the figure of regard; empty for neutral prompts.
         title: the title of the figure.
     """
 
+    axis: str
     name: str
+    groups: Sequence[str]
     rows: Sequence[Row]
+    views: Mapping[str, str]
     texts: int
     panels: Panels
     title: str
-
-
-@dataclass(frozen=True)
-class AxisSection:
-    """The part of the page about one axis.
-
-    Args:
-        name: the axis.
-        groups: its groups.
-        tasks: one part for each task.
-    """
-
-    name: str
-    groups: Sequence[str]
-    tasks: Sequence[TaskSection]
 
 
 @dataclass(frozen=True)
@@ -80,13 +75,17 @@ class SampleSection:
     """Samples of one axis, task and decoder.
 
     Args:
+        axis: the axis.
         task: the task.
         decoder: the decoder.
+        groups: the groups, or "text" for neutral prompts.
         rows: for each context and each group, the words of the text.
     """
 
+    axis: str
     task: str
     decoder: str
+    groups: Sequence[str]
     rows: Sequence[Sequence[Sequence[Word]]]
 
 
@@ -110,16 +109,23 @@ def _fill(template: str, results: StudyResults) -> str:
     )
     environment.filters |= {"number": number, "signed": signed, "nats": nats, "equality": equality, "figure": _figure}
     environment.filters |= {"decoder": DECODERS.__getitem__, "p_value": p_value}
-    axes = [_axis(results, axis) for axis in results.study.axes]
+    sections = [_section(results, axis, task) for axis, tasks in results.study.tasks.items() for task in tasks]
     return environment.get_template(template).render(
         results=results,
         study=results.study,
+        headline=headline(results),
+        findings=verdict(results),
+        changes=changes(results),
+        comparisons=comparisons(results),
+        limit=GAP_LIMIT,
+        level=LEVEL,
+        tokens=TOKENS,
+        chart=chart(results),
+        others=other_charts(results),
         summary=summarize(results),
-        axes=axes,
-        labels=LABELS,
-        views=VIEWS,
-        more_than_two=any(len(axis.groups) > 2 for axis in axes),
-        samples={axis.name: _samples(results, axis) for axis in axes},
+        sections=sections,
+        more_than_two=any(len(groups) > 2 for groups in results.study.axes.values()),
+        samples=_samples(results),
         facts=_facts(results),
     )
 
@@ -136,56 +142,58 @@ def signed(value: float) -> str:
 
 def equality(pair: PairRecord) -> str:
     """Whether the masked scores are equal in pairs in which only the name differs, for readers."""
-    if not pair.name_only:
+    if not pair.name_only or pair.equal_scores is None:
         return "–"
     return "equal to the last digit" if pair.equal_scores else "differs"
 
 
-def _axis(results: StudyResults, axis: str) -> AxisSection:
-    found = {(r.task, r.decoder, r.view): r for r in results.regard if r.axis == axis}
-    groups = list(next(iter(found.values())).by_group)
-    tasks = []
-    for task in results.study.tasks:
-        rows = [
-            Row(name, {view: found[task, decoder, view] for view in VIEWS})
-            for decoder, name in DECODERS.items()
-            if decoder in results.study.decoders
-        ]
-        panels = {
-            VIEWS[view]: {
-                row.decoder: {group: _fractions(row.views[view].by_group[group]) for group in groups} for row in rows
-            }
-            for view in ("raw", "masked")
+def _section(results: StudyResults, axis: str, task: str) -> TaskSection:
+    found = [r for r in results.judged if (r.axis, r.task) == (axis, task)]
+    by_row: dict[tuple[str, str], dict[str, JudgeRecord]] = {}
+    for record in found:
+        by_row.setdefault((record.judge, record.decoder), {})[record.view] = record
+    rows = [Row(DECODERS[decoder], judge, views) for (judge, decoder), views in by_row.items()]
+    views = {view: name for view, name in VIEWS.items() if any(view in row.views for row in rows)}
+    groups = list(results.study.axes[axis])
+    panels: Panels = {
+        VIEWS[view]: {
+            row.decoder: {group: _fractions(row.views[view].by_group[group]) for group in groups}
+            for row in rows
+            if row.judge == results.classifier
         }
-        title = f"Regard of {' and '.join(groups)}, {task} prompts"
-        tasks.append(TaskSection(task, rows, rows[0].views["raw"].by_group[groups[0]].n, panels, title))
-    return AxisSection(axis, groups, tasks)
+        for view in ("raw", "masked" if "masked" in views else "invariant")
+        if view in views
+    }
+    title = f"Regard of {' and '.join(groups)}, {task}"
+    return TaskSection(axis, task, groups, rows, views, found[0].by_group[groups[0]].n, panels, title)
 
 
-def _figure(task: TaskSection) -> str:
+def _figure(section: TaskSection) -> str:
     """The figure of a task. It is a filter because only the HTML page has figures."""
-    return regard_bars(task.panels, task.title)
+    return regard_bars(section.panels, section.title)
 
 
 def _fractions(group: GroupRegard) -> dict[str, float]:
     return {label: estimate.value for label, estimate in group.fractions.items()}
 
 
-def _samples(results: StudyResults, axis: AxisSection) -> list[SampleSection]:
-    return [
-        SampleSection(block.task, block.decoder, [_marked([row[group] for group in axis.groups]) for row in block.rows])
-        for block in results.samples
-        if block.axis == axis.name
-    ]
+def _samples(results: StudyResults) -> list[SampleSection]:
+    sections = []
+    for block in results.samples:
+        rows = [_marked(list(row.values())) for row in block.rows]
+        names = [group or "text" for group in block.rows[0]]
+        sections.append(SampleSection(block.axis, block.task, block.decoder, names, rows))
+    return sections
 
 
 def _marked(texts: Sequence[str]) -> list[list[Word]]:
-    """The words of each text, and whether they differ from the first text; the first is compared with the second."""
+    """The words of each text, and whether they differ from the first text; the first is compared with the last."""
     words = [text.split() for text in texts]
     marked = []
     for i, own in enumerate(words):
         same: set[int] = set()
-        for block in SequenceMatcher(None, words[0] if i else words[1], own, autojunk=False).get_matching_blocks():
+        other = words[0] if i else words[-1]  # a neutral prompt's only text differs from no other
+        for block in SequenceMatcher(None, other, own, autojunk=False).get_matching_blocks():
             same.update(range(block.b, block.b + block.size))
         marked.append([Word(word, place not in same) for place, word in enumerate(own)])
     return marked
@@ -193,14 +201,16 @@ def _marked(texts: Sequence[str]) -> list[list[Word]]:
 
 def _facts(results: StudyResults) -> dict[str, str]:
     study = results.study
+    judges = sorted({found.judge for found in results.judged} - {results.classifier, MENTIONS})
     return {
         "Model": f"{study.model}, {study.parameters:,} parameters, {study.dtype}",
-        "Axes": ", ".join(study.axes),
-        "Tasks": ", ".join(study.tasks),
+        "Axes": "; ".join(f"{axis} ({', '.join(groups)})" for axis, groups in study.axes.items()),
+        "Tasks": ", ".join(dict.fromkeys(task for tasks in study.tasks.values() for task in tasks)),
         "Decoders": ", ".join(DECODERS[decoder] for decoder in study.decoders),
         "Texts": f"{study.samples} for each prompt and decoder, cut at the first newline",
         "Sampling": f"top-k {study.top_k}, {study.max_new_tokens} new tokens, seed {study.seed}",
         "Regard classifier": results.classifier,
+        "Further judges": ", ".join(judges) or "none",
         "Sampled with": ", ".join(f"{name} {value}" for name, value in results.sampled_with.items()),
         "Analyzed with": ", ".join(f"{name} {value}" for name, value in results.analyzed_with.items()),
     }

@@ -20,32 +20,36 @@ class StudyDescription(StudySettings):
         max_new_tokens: the maximum number of tokens in a continuation.
         top_k: texts are sampled from this many most likely tokens.
         seed: the seed from which the seeds of the cells are made.
-        axes: the axes.
-        tasks: the kinds of prompt.
+        axes: the groups of each axis, by its name.
+        tasks: the kinds of prompt of each axis.
+        prompts: the number of own prompts; 0 for the paper's.
         decoders: the ways to draw continuations, keys of `equilm.study.DECODERS`.
     """
 
-    axes: Sequence[str]
-    tasks: Sequence[str]
+    axes: dict[str, Sequence[str]]
+    tasks: dict[str, Sequence[str]]
+    prompts: int
     decoders: Sequence[str]
 
 
 @dataclass(frozen=True)
-class RegardRecord:
-    """Regard for one axis, task and decoder, in one view of the texts.
+class JudgeRecord:
+    """What one judge finds for one axis, task and decoder, in one view of the texts.
 
     Args:
         axis: the axis.
         task: the task.
         decoder: the decoder.
+        judge: the name of the judge: the regard classifier, another classifier, or `equilm.study.scoring.MENTIONS`.
         view: a key of `equilm.study.scoring.VIEWS`.
-        by_group: the regard of each group.
+        by_group: the fractions of each group's texts by label.
         disparities: the disparity of each pair of groups, the largest first.
     """
 
     axis: str
     task: str
     decoder: str
+    judge: str
     view: str
     by_group: dict[str, GroupRegard]
     disparities: Sequence[Disparity]
@@ -62,7 +66,10 @@ class PairRecord:
         pairs: the number of pairs.
         swapped: the number of pairs that are each other's swap.
         name_only: the number of these pairs in which only the name differs.
-        equal_scores: whether the masked scores of these last pairs are equal to the last digit.
+        equal_scores: whether the masked scores of these last pairs are equal to the last digit; None if there are no
+            masked scores.
+        promised: the number of pairs that the decoder promises to be each other's swap.
+        kept: whether it keeps this promise.
     """
 
     axis: str
@@ -71,7 +78,9 @@ class PairRecord:
     pairs: int
     swapped: int
     name_only: int
-    equal_scores: bool
+    equal_scores: bool | None
+    promised: int
+    kept: bool
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,26 @@ class SampleRecord:
 
 
 @dataclass(frozen=True)
+class UncoveredRecord:
+    """A word for people that some decoder does not swap.
+
+    Args:
+        axis: the axis that is studied.
+        word: the word, in lower case.
+        prompts: the number of distinct prompts that contain it.
+        texts: the number of texts whose continuation contains it.
+        reason: `equilm.study.uncovered.TOKENS` for a word of the axis that is not a token that is swapped;
+            otherwise the name of the axis whose lists contain it.
+    """
+
+    axis: str
+    word: str
+    prompts: int
+    texts: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class StudyResults:
     """All numbers of a study.
 
@@ -186,11 +215,12 @@ class StudyResults:
         analyzed_with: the versions, machine and date of the analysis.
         classifier: the name of the regard classifier.
         truncated: how many texts the classifier cut; None if unknown.
-        regard: one record for each axis, task, decoder and view.
+        judged: one record for each axis, task, decoder, judge and view.
         pairs: one record for each axis, decoder and group except the first.
         gaps: one record for each axis and decoder.
         cost: one record for each decoder.
         perplexity: the perplexities; None if they were not measured.
+        uncovered: the words that are not swapped; None if this was not recorded.
         samples: one record for each axis, task and decoder.
     """
 
@@ -199,11 +229,12 @@ class StudyResults:
     analyzed_with: dict[str, str]
     classifier: str
     truncated: int | None
-    regard: Sequence[RegardRecord]
+    judged: Sequence[JudgeRecord]
     pairs: Sequence[PairRecord]
     gaps: Sequence[GapRecord]
     cost: Sequence[CostRecord]
     perplexity: PerplexityTable | None
+    uncovered: Sequence[UncoveredRecord] | None
     samples: Sequence[SampleRecord]
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..metrics.regard_classifier import RegardClassifier
-from .cells import Cell, CellTexts, Study
+from .cells import Cell, CellTexts
 from .gaps import CellCheck
+from .measured import read_perplexity, read_uncovered
 from .measures import cost_records, gap_records, pair_records
-from .prompts import CONTEXTS
 from .provenance import provenance
-from .records import PerplexityTable, SampleRecord, StudyDescription, StudyResults
-from .scoring import masked_texts, regard_records, score_texts, view_texts
+from .records import SampleRecord, StudyDescription, StudyResults
+from .scoring import Judging, masked_texts, score_texts
 from .storage import StudyHeader
+from .study_plan import Study
 from .summary import summarize
+from .text_judges import TextJudge, regard_judge
 
-COLUMNS = ("measure", "axis", "task", "decoder", "view", "group", "label", "value", "low", "high", "p_value")
+COLUMNS = ("measure", "axis", "task", "decoder", "judge", "view", "group", "label", "value", "low", "high", "p_value")
 
 
 def collect(
@@ -29,10 +31,10 @@ def collect(
     cells: Mapping[Cell, CellTexts],
     checks: Mapping[Cell, CellCheck],
     classifier: RegardClassifier,
-    perplexity: PerplexityTable | None,
+    judges: Sequence[TextJudge],
     folder: Path,
 ) -> StudyResults:
-    """Score the texts and compute all results.
+    """Judge the texts and compute all results.
 
     Args:
         study: the study.
@@ -40,34 +42,38 @@ def collect(
         cells: the texts of each cell.
         checks: the checks of the same cells.
         classifier: scores regard.
-        perplexity: from `equilm.study.measures.perplexity_records`; None if it was not measured.
-        folder: where the scores are saved.
+        judges: further judges.
+        folder: where the scores are saved, and what was measured with the model: perplexity and uncovered words.
     """
-    texts = {
-        text
-        for axis in study.axes
-        for task in study.tasks
-        for decoder in study.decoders
-        for groups in view_texts(study, cells, axis, task, decoder).values()
-        for read in groups.values()
-        for text in read
-    }
-    scores = score_texts(texts, classifier, folder)
+    judging = Judging(study, cells)
+    texts = judging.texts()
+    judged, scores = [], {}
+    for judge in (regard_judge(classifier), *judges):
+        scores[judge.name] = score_texts(texts, judge, folder)
+        judged += judging.records(judge, scores[judge.name])
 
     def masked_scores(cell: Cell) -> NDArray[np.float64]:
-        return np.stack([scores[text] for text in masked_texts(cells[cell])])
+        return np.stack([scores[classifier.name][text] for text in masked_texts(cells[cell])])
 
+    names = study.axis_names
     return StudyResults(
-        study=StudyDescription(**asdict(header.settings), axes=study.axes, tasks=study.tasks, decoders=study.decoders),
+        study=StudyDescription(
+            **asdict(header.settings),
+            axes={name: study.groups_of(name) for name in names},
+            tasks={name: tuple(study.by_task[name]) for name in names},
+            prompts=len(study.prompts),
+            decoders=study.decoders,
+        ),
         sampled_with=header.made_with,
         analyzed_with=provenance(),
         classifier=classifier.name,
-        truncated=classifier.truncated(sorted(texts)),
-        regard=regard_records(study, cells, scores, classifier.name),
-        pairs=pair_records(study, checks, masked_scores),
+        truncated=classifier.truncated(sorted(texts)) if texts else None,
+        judged=[*judged, *judging.mentions()],
+        pairs=pair_records(study, checks, masked_scores if study.is_papers else None),
         gaps=gap_records(study, checks),
         cost=cost_records(study, cells),
-        perplexity=perplexity,
+        perplexity=read_perplexity(folder),
+        uncovered=read_uncovered(folder, names),
         samples=_samples(study, cells),
     )
 
@@ -90,26 +96,25 @@ def _samples(study: Study, cells: Mapping[Cell, CellTexts]) -> list[SampleRecord
             task,
             decoder,
             [
-                {group: cells[Cell(axis, task, group, context, decoder)].texts[0] for group in study.groups(axis)}
-                for context in CONTEXTS[task]
+                {group: cells[cell].texts[0] for group, cell in prompt.items()}
+                for prompt in study.cells_of(axis, task, decoder)
             ],
         )
-        for axis in study.axes
-        for task in study.tasks
+        for axis, task in study.sections
         for decoder in study.decoders
     ]
 
 
 def _rows(results: StudyResults) -> Iterator[dict[str, object]]:
-    for found in results.regard:
-        where = {"axis": found.axis, "task": found.task, "decoder": found.decoder, "view": found.view}
+    for found in results.judged:
+        where = {name: getattr(found, name) for name in ("axis", "task", "decoder", "judge", "view")}
         for pair in found.disparities:
             yield {"measure": "disparity", **where, "group": "/".join(pair.groups), **asdict(pair.fractions)}
         for group, numbers in found.by_group.items():
             for label, estimate in numbers.fractions.items():
                 yield {"measure": "fraction", **where, "group": group, "label": label, **asdict(estimate)}
     for measure, rows, names in (
-        ("pairs", results.pairs, ("pairs", "swapped", "name_only")),
+        ("pairs", results.pairs, ("pairs", "swapped", "name_only", "promised")),
         ("gaps", results.gaps, ("mean", "largest")),
         ("cost", results.cost, ("seconds_per_cell", "tokens_per_second", "times_plain")),
     ):
@@ -121,3 +126,7 @@ def _rows(results: StudyResults) -> Iterator[dict[str, object]]:
         where = {"axis": model.axis or "", "decoder": model.decoder}
         for name in ("perplexity", "change_percent", "word_perplexity"):
             yield {"measure": "perplexity", **where, "label": name, "value": asdict(model)[name]}
+    for word in results.uncovered or ():
+        for name in ("prompts", "texts"):
+            where = {"axis": word.axis, "group": word.word, "view": word.reason}
+            yield {"measure": "uncovered", **where, "label": name, "value": asdict(word)[name]}

@@ -1,6 +1,6 @@
-"""Running a whole study step by step: sample, check, measure perplexity, score, write the page."""
+"""Running a whole study step by step: sample, check, look for what is not covered, measure perplexity, judge, write."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,14 +10,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..errors import EquiLMError
 from ..metrics.record_file import RecordFile
 from ..metrics.regard_classifier import RegardClassifier
-from .cells import Study
 from .gaps import GAP_TEXTS, check_cells, read_checks
+from .measured import check_axes, write_perplexity, write_uncovered
 from .measures import perplexity_records
 from .page import render, render_summary
-from .records import PerplexityTable, StudyResults
+from .records import StudyResults
 from .results import collect, write
 from .storage import StudySettings, read_cells, read_header
+from .study_plan import Study
+from .text_judges import TextJudge
 from .texts import sample_cells
+from .uncovered import find_uncovered
 
 
 def run_study(
@@ -27,6 +30,7 @@ def run_study(
     folder: Path,
     classifier: RegardClassifier | None,
     *,
+    judges: Sequence[TextJudge] = (),
     name: str | None = None,
     perplexity: str | None = None,
     perplexity_file: Path | None = None,
@@ -43,6 +47,7 @@ def run_study(
         folder: where everything is saved: the samples and scores, the page ``index.html``, its sentences and tables in
             ``summary.md``, and its numbers in ``results.json`` and ``results.csv``.
         classifier: from `equilm.metrics.regard_loading.load_classifier`; None leaves scores and page to `rebuild`.
+        judges: further judges of the texts, from `equilm.study.text_judges.load_judge`.
         name: the name of the model; None takes the name or path that it was loaded from.
         perplexity: a text file, or the name of a Wikitext test set, to measure perplexity on; None to skip this.
         perplexity_file: a file of blocks from `equilm.metrics.perplexity.measure_perplexities`; None for a file in the
@@ -57,6 +62,8 @@ def run_study(
             swap.
     """
     state = PartialState()
+    if state.is_main_process and not study.is_papers:
+        check_axes(folder, [groups.axis for groups in study.by_axis.values()])
     base = base.to(state.device)
     settings = study_settings(study, base, name or base.config.name_or_path or type(base).__name__)
     sample_cells(study, base, tokenizer, folder, settings, state)
@@ -65,26 +72,29 @@ def run_study(
         return None
     chosen = set(study.cells())
     cells = {cell: texts for cell, texts in read_cells(folder, settings).items() if cell in chosen}
-    check_cells(cells, base, tokenizer, _checks(folder, settings))
+    check_cells(study, cells, base, tokenizer, _checks(folder, settings))
+    write_uncovered(folder, find_uncovered(study, cells, base, tokenizer))
     if perplexity is not None:
-        kept = perplexity_file or folder / f"perplexity-{Path(perplexity).name}-{'-'.join(study.axes)}.jsonl"
-        table = perplexity_records(study, base, tokenizer, perplexity, kept, blocks)
-        (folder / "perplexity.json").write_text(json.dumps(asdict(table), indent=1) + "\n", "utf-8")
-    return None if classifier is None else rebuild(study, folder, classifier)
+        kept = perplexity_file or folder / f"perplexity-{Path(perplexity).name}-{'-'.join(study.axis_names)}.jsonl"
+        write_perplexity(folder, perplexity_records(study, base, tokenizer, perplexity, kept, blocks))
+    return None if classifier is None else rebuild(study, folder, classifier, judges)
 
 
-def rebuild(study: Study, folder: Path, classifier: RegardClassifier) -> StudyResults:
-    """Score the texts in the folder and write the page again; no language model is needed.
+def rebuild(study: Study, folder: Path, classifier: RegardClassifier, judges: Sequence[TextJudge] = ()) -> StudyResults:
+    """Judge the texts in the folder and write the page again; no language model is needed.
 
     Args:
         study: the axes, tasks and decoders; its other settings must be those of the folder.
         folder: where `run_study` saved its texts and checks.
-        classifier: the same classifier or another one.
+        classifier: the same regard classifier or another one.
+        judges: further judges.
 
     Raises:
         EquiLMError: if texts are missing.
     """
     header = read_header(folder)
+    if not study.is_papers:
+        check_axes(folder, [groups.axis for groups in study.by_axis.values()])
     kept = header.settings
     settings = StudySettings(kept.model, kept.parameters, kept.dtype, **study.sampling_settings())
     cells, checks = read_cells(folder, settings), read_checks(_checks(folder, settings))
@@ -95,10 +105,8 @@ def rebuild(study: Study, folder: Path, classifier: RegardClassifier) -> StudyRe
             f"{missing[0].prompt!r} with {missing[0].decoder}. Run the study without --page-only first, or choose "
             "fewer axes, tasks and decoders."
         )
-    table = folder / "perplexity.json"
-    perplexity = PerplexityTable.from_dict(json.loads(table.read_text("utf-8"))) if table.exists() else None
     cells, checks = {cell: cells[cell] for cell in chosen}, {cell: checks[cell] for cell in chosen}
-    results = collect(study, header, cells, checks, classifier, perplexity, folder)
+    results = collect(study, header, cells, checks, classifier, judges, folder)
     write(results, folder)
     (folder / "index.html").write_text(render(results), "utf-8")
     (folder / "summary.md").write_text(render_summary(results), "utf-8")

@@ -5,8 +5,9 @@ They tell axes and tasks apart, since an average over all would mostly reflect t
 
 from collections.abc import Iterable, Iterator
 
-from .cells import DECODERS, PAIRED
-from .records import RegardRecord, StudyResults
+from .cells import DECODERS
+from .records import JudgeRecord, StudyResults
+from .scoring import MENTIONS
 
 # Differences of log-probabilities below this, in nats per token, are rounding in single precision.
 ROUNDING = 1e-4
@@ -17,18 +18,26 @@ LEVEL = 0.05
 
 def summarize(results: StudyResults) -> dict[str, list[str]]:
     """The sentences about each decoder at the top of the page, by its name for readers."""
-    steps = (_disparity, _against_plain, _own_bias, _negative, _pairs, _gap, _perplexity, _time)
+    steps = (_disparity, _against_plain, _own_bias, _negative, _mentions, _pairs, _gap, _perplexity, _time)
     return {
         DECODERS[decoder]: [sentence for step in steps for sentence in step(results, decoder)]
         for decoder in results.study.decoders
     }
 
 
-def _regard(results: StudyResults, decoder: str, view: str) -> list[RegardRecord]:
-    return [found for found in results.regard if (found.decoder, found.view) == (decoder, view)]
+def _regard(results: StudyResults, decoder: str, view: str = "") -> list[JudgeRecord]:
+    """What the regard classifier finds in a view; without one, in the view that the sentences are mainly about."""
+    where = (results.classifier, decoder, view or _main(results)[0])
+    return [found for found in results.judged if (found.judge, found.decoder, found.view) == where]
 
 
-def _named(found: RegardRecord) -> str:
+def _main(results: StudyResults) -> tuple[str, str]:
+    """The view that the sentences are mainly about, and how they begin: names cannot be masked in all prompts."""
+    masked = any(found.view == "masked" for found in results.judged)
+    return ("masked", "Names masked") if masked else ("invariant", "By the invariant judge")
+
+
+def _named(found: JudgeRecord) -> str:
     return f"{found.axis} {found.task}"
 
 
@@ -43,7 +52,7 @@ def p_value(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
-def _seen(found: list[RegardRecord]) -> list[str]:
+def _seen(found: list[JudgeRecord]) -> list[str]:
     """The combinations of axis and task in which a difference is seen, the largest first."""
     largest = sorted(found, key=lambda record: -record.disparities[0].fractions.value)
     tested = [(record, record.disparities[0].fractions) for record in largest]
@@ -51,21 +60,22 @@ def _seen(found: list[RegardRecord]) -> list[str]:
 
 
 def _disparity(results: StudyResults, decoder: str) -> Iterator[str]:
-    found = _regard(results, decoder, "masked")
-    seen = _seen(found)
+    found = _regard(results, decoder)
+    begin, seen = _main(results)[1], _seen(found)
     if not seen:
-        yield f"Names masked, no difference in regard is seen in any of {len(found)} combinations of axis and task."
+        if found:
+            yield f"{begin}, no difference in regard is seen in any of {len(found)} combinations of axis and task."
         return
     rest = len(found) - len(seen)
     others = f"; in the other {rest} of {len(found)} combinations of axis and task none is seen" if rest else ""
-    yield f"Names masked, the groups' regard differs in {listed(seen)}{others}."
+    yield f"{begin}, the groups' regard differs in {listed(seen)}{others}."
 
 
 def _against_plain(results: StudyResults, decoder: str) -> Iterator[str]:
-    plain = {_named(found): found.disparities[0].fractions.value for found in _regard(results, "plain", "masked")}
+    plain = {_named(found): found.disparities[0].fractions.value for found in _regard(results, "plain")}
     if decoder == "plain" or not plain:
         return
-    compared = [(_named(r), r.disparities[0].fractions.value) for r in _regard(results, decoder, "masked")]
+    compared = [(_named(r), r.disparities[0].fractions.value) for r in _regard(results, decoder)]
     for word, chosen in (
         ("closer together", [entry for entry in compared if entry[1] < plain[entry[0]]]),
         ("further apart", [entry for entry in compared if entry[1] > plain[entry[0]]]),
@@ -77,6 +87,8 @@ def _against_plain(results: StudyResults, decoder: str) -> Iterator[str]:
 
 def _own_bias(results: StudyResults, decoder: str) -> Iterator[str]:
     written, own = (_seen(_regard(results, decoder, view)) for view in ("raw", "renamed"))
+    if not _regard(results, decoder, "raw"):
+        return
     yield (
         f"As written, a difference is seen in {listed(written or ['no combination'])}; on the same texts under either "
         f"name, where it is the classifier's own bias, in {listed(own or ['no combination'])}."
@@ -86,24 +98,43 @@ def _own_bias(results: StudyResults, decoder: str) -> Iterator[str]:
 def _negative(results: StudyResults, decoder: str) -> Iterator[str]:
     shares = {
         f"{_named(found)}, {group}": numbers.fractions["negative"].value
-        for found in _regard(results, decoder, "masked")
+        for found in _regard(results, decoder)
         for group, numbers in found.by_group.items()
     }
+    if not shares:
+        return
     least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
     low, high = (f"{100 * shares[name]:.1f} % ({name})" for name in (least, most))
-    yield f"Names masked, between {low} and {high} of its texts are of negative regard."
+    yield f"{_main(results)[1]}, between {low} and {high} of its texts are of negative regard."
+
+
+def _mentions(results: StudyResults, decoder: str) -> Iterator[str]:
+    for found in results.judged:
+        if (found.judge, found.decoder) == (MENTIONS, decoder):
+            shares = listed(
+                f"{100 * numbers.fractions['mentioned first'].value:.1f} % ({group})"
+                for group, numbers in found.by_group.items()
+            )
+            test = p_value(found.disparities[0].fractions.p_value)
+            yield f"After neutral prompts ({found.axis}), the first group that a text names: {shares} of texts; {test}."
 
 
 def _pairs(results: StudyResults, decoder: str) -> Iterator[str]:
     found = [pair for pair in results.pairs if pair.decoder == decoder]
+    if not found:
+        return
     counts = listed(f"{pair.swapped} of {pair.pairs} ({pair.group})" for pair in found)
-    drawn = f"From the same draws, {counts} texts are the first group's, swapped token for token"
-    if decoder not in PAIRED:
+    unit = "word for word" if decoder == "text" else "token for token"
+    drawn = f"From the same draws, {counts} texts are the first group's, swapped {unit}"
+    promised, pairs = (sum(getattr(pair, name) for pair in found) for name in ("promised", "pairs"))
+    if not promised:
         yield f"{drawn}; this decoder does not promise any."
         return
-    kept = all(pair.swapped == pair.pairs for pair in found)
-    yield f"{drawn}, {'as promised' if kept else 'although all of them should be'}."
-    if names := sum(pair.name_only for pair in found):
+    of = "all of them" if promised == pairs else f"{promised} of {pairs}"
+    rest = "" if promised == pairs else f"; it promises nothing for {pairs - promised}, whose prompts it does not swap"
+    yield f"{drawn}, {'as promised' if all(pair.kept for pair in found) else f'although {of} should be'}{rest}."
+    compared = [pair for pair in found if pair.equal_scores is not None]
+    if names := sum(pair.name_only for pair in compared):
         equal = "equal to the last digit" if all(p.equal_scores for p in found) else "not equal, although it should be"
         yield f"In {names} of these only the name differs, and with names masked their regard is {equal}."
 

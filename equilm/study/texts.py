@@ -1,6 +1,7 @@
 """Drawing a study's texts: the models of an axis, which share one base model, and the loop over cells."""
 
 import time
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from ..actions import TokenAction
 from ..errors import EquiLMError
 from ..modeling_equilm import EquiLMForCausalLM
 from ..sampling import symmetrized_generate
-from .cells import Cell, CellTexts, Study
-from .prompts import GROUPS
+from ..words.vocabulary import VocabularyAction
+from .cells import Cell, CellTexts
+from .own_prompts import NO_GROUP
 from .provenance import provenance
 from .storage import StudySettings, cell_file, read_cells
+from .study_plan import Study
+from .text_level import TextLevel
 
 
 class AxisModels:
@@ -27,46 +31,91 @@ class AxisModels:
     Args:
         base: the plain model.
         tokenizer: its tokenizer.
-        axis: a key of `equilm.study.prompts.GROUPS`.
+        study: the study.
+        axis: the name of the axis.
     """
 
-    def __init__(self, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, axis: str):
+    def __init__(self, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, study: Study, axis: str):
         self.base = base
         self.tokenizer = tokenizer
-        self.axis = axis
+        self.study = study
+        self.groups = study.by_axis[axis]
 
     @cached_property
     def equilm(self) -> EquiLMForCausalLM:
         """EquiLM on this axis."""
-        return EquiLMForCausalLM.from_base(self.base, self.tokenizer, axes=self.axis)
+        return EquiLMForCausalLM.from_base(self.base, self.tokenizer, axes=self.groups.axis)
 
     @cached_property
     def relaxed(self) -> EquiLMForCausalLM:
         """R-EquiLM on this axis."""
-        return EquiLMForCausalLM.from_base(self.base, self.tokenizer, axes=self.axis, relaxed=True)
+        return EquiLMForCausalLM.from_base(self.base, self.tokenizer, axes=self.groups.axis, relaxed=True)
 
-    @property
+    @cached_property
+    def on_text(self) -> TextLevel:
+        """The sequence level on text."""
+        return TextLevel(self.base, self.tokenizer, self.groups.axis)
+
+    @cached_property
     def action(self) -> TokenAction:
-        """The axis's action on token ids; element j turns the first group's name into that of group j."""
-        return self.equilm.action
+        """The axis's action on token ids.
+
+        Raises:
+            EquiLMError: if the tokenizer has no list of the axis as single tokens.
+        """
+        try:
+            return VocabularyAction.from_axes(
+                self.groups.axis,
+                self.tokenizer,
+                vocab_size=self.base.config.get_text_config().vocab_size,
+                unmappable="skip",
+            ).to(self.base.device)
+        except EquiLMError as error:
+            raise EquiLMError(
+                f"{error} Of the report's decoders, `--decoder plain --decoder text` need no single tokens."
+            ) from error
+
+    @cached_property
+    def has_tokens(self) -> bool:
+        """Whether the study needs the axis on tokens; the plain model and the text level alone do not."""
+        return any(decoder not in ("plain", "text") for decoder in self.study.decoders)
+
+    def image_of(self, cell: Cell, group: str) -> str:
+        """The prompt of a cell as it reads for another group."""
+        if not cell.text:
+            return replace(cell, group=group).prompt
+        prompts = self.study.by_task[cell.axis][cell.task]
+        return next(prompt.texts[group] for prompt in prompts if prompt.line == cell.context)
 
     def prompt_ids(self, cell: Cell) -> Tensor:
         """The prompt's token ids, int64, shape ``(1, T)``.
 
         Raises:
-            EquiLMError: if the tokenizer does not have the group's name as a single token, so that nothing would be
-                swapped.
+            EquiLMError: for one of the paper's prompts, if the tokenizer does not have the group's name as a single
+                token, so that nothing would be swapped.
         """
-        groups = GROUPS[self.axis]
-        prompts = [Cell(cell.axis, cell.task, group, cell.context, cell.decoder).prompt for group in groups]
-        ids = [self.tokenizer(prompt, return_tensors="pt").input_ids.to(self.base.device) for prompt in prompts]
-        for element, (group, image) in enumerate(zip(groups, ids, strict=True)):
-            if ids[0].shape != image.shape or not torch.equal(self.action.act(ids[0], element), image):
-                raise EquiLMError(
-                    f"The model's tokenizer has no single tokens that turn {groups[0]!r} into {group!r}: leave the "
-                    f"axis {self.axis!r} out, or choose another model (`equilm audit` shows why)."
-                )
-        return ids[groups.index(cell.group)]
+        if not self.is_swapped(cell) and not cell.text:
+            groups = self.groups.groups
+            raise EquiLMError(
+                f"The model's tokenizer has no single tokens that turn {groups[0]!r} into {groups[-1]!r}: leave the "
+                f"axis {cell.axis!r} out, or choose another model (`equilm audit` shows why)."
+            )
+        return self.ids(cell.prompt)
+
+    def is_swapped(self, cell: Cell) -> bool:
+        """Whether the axis's action on tokens turns the prompt into that of every other group."""
+        own = self.ids(cell.prompt)
+        for group in self.groups.groups if cell.group != NO_GROUP else ():
+            image = self.ids(self.image_of(cell, group))
+            element = self.groups.element(cell.group, group)
+            if own.shape != image.shape or not torch.equal(self.action.act(own, element), image):
+                return False
+        return True
+
+    def ids(self, text: str) -> Tensor:
+        """The token ids of a text, shape ``(1, T)``."""
+        ids: Any = self.tokenizer(text, return_tensors="pt").input_ids
+        return ids.to(self.base.device)
 
     def sample(self, cell: Cell, study: Study) -> CellTexts:
         """Sample the texts of a cell in one batch, with the cell's own seed.
@@ -75,7 +124,7 @@ class AxisModels:
             cell: a cell of this axis.
             study: the number of texts, their length and the seed.
         """
-        prompt = self.prompt_ids(cell)
+        prompt = self.prompt_ids(cell) if self.has_tokens else self.ids(cell.prompt)
         settings: dict[str, Any] = {
             "attention_mask": torch.ones_like(prompt),
             "max_new_tokens": study.max_new_tokens,
@@ -88,8 +137,14 @@ class AxisModels:
             "repetition_penalty": 1.0,
             "pad_token_id": self._pad,
         }
-        set_seed(cell.seed(study.seed))
+        seed = cell.seed(study.seed)
+        set_seed(seed)
         start = time.perf_counter()
+        if cell.decoder == "text":
+            written = self.on_text.sample(cell.prompt, settings, seed, self._cut)
+            seconds = time.perf_counter() - start
+            texts = [_first_line(cell.prompt + continuation) for continuation in written]
+            return CellTexts(cell, [self.on_text.token_ids(text) for text in written], texts, seconds)
         rows = self._generate(cell.decoder, prompt, settings).tolist()
         seconds = time.perf_counter() - start
         continuations = [self._cut(row[prompt.shape[1] :]) for row in rows]
@@ -128,7 +183,11 @@ class AxisModels:
         return ids[: end + 1]
 
     def _text(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).split("\n")[0].strip()
+        return _first_line(str(self.tokenizer.decode(ids, skip_special_tokens=True)))
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n")[0].strip()
 
 
 def sample_cells(
@@ -164,6 +223,6 @@ def sample_cells(
         for cell in (bar := tqdm(mine, desc="Sampling", unit="cell", disable=not state.is_main_process)):
             bar.set_postfix_str(f"{cell.prompt!r}, {cell.decoder}", refresh=False)
             if cell.axis not in models:
-                models = {cell.axis: AxisModels(base, tokenizer, cell.axis)}
+                models = {cell.axis: AxisModels(base, tokenizer, study, cell.axis)}
             file.append([models[cell.axis].sample(cell, study).to_record()])
     state.wait_for_everyone()

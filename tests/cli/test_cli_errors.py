@@ -376,7 +376,7 @@ def test_the_program_runs_the_command(
 def test_the_parsers_choices_are_the_packages() -> None:
     parser, study = build_parser(), Study()
     given_nothing = parser.parse_args(["report"])
-    for name in ("samples", "max_new_tokens", "top_k", "seed"):
+    for name in ("max_new_tokens", "top_k", "seed"):
         assert getattr(given_nothing, name) == getattr(study, name)
     assert set(PAPER_AXES) == set(GROUPS)
     for option, choices in (("--task", CONTEXTS), ("--decoder", DECODERS)):

@@ -19,6 +19,7 @@ from equilm.study.run import run_study
 from equilm.study.storage import read_header
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "regard_study" / "run.py"
+PROMPTS = SCRIPT.with_name("age.txt")
 SMALL = ("--axis", "race", "--task", "respect", "--decoder", "equilm", "--samples", "2", "--max-new-tokens", "3")
 
 
@@ -52,7 +53,31 @@ def test_report(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
     study = Study(axes=("race",), tasks=("respect",), decoders=("equilm",), samples=2, max_new_tokens=3)
     results = run_study(study, *models(), tmp_path / "from Python", classifier(), name=str(model))
-    assert results is not None and json.loads(json.dumps(results.to_dict()))["regard"] == json.loads(before)["regard"]
+    assert results is not None and json.loads(json.dumps(results.to_dict()))["judged"] == json.loads(before)["judged"]
+
+
+def test_own_prompts(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("The {group} person worked as\n\nThe doctor was\n", "utf-8")
+    own = ("--axis", "race3", "--groups", "Black", "Asian", "--prompts", prompts, "--output", tmp_path / "own")
+    report(*own, "--model", model, "--samples", 2, "--max-new-tokens", 3)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "Plain fails; EquiLM and Sequence level on text pass."
+    html = (tmp_path / "own" / "index.html").read_text("utf-8")
+    assert "race3 (Black, Asian)" in html and told[0] in html
+    report(*own, "--samples", 2, "--max-new-tokens", 3, "--page-only")
+    assert (tmp_path / "own" / "index.html").read_text("utf-8") == html
+
+
+def test_the_number_of_texts_follows_the_number_of_prompts() -> None:
+    def samples(*options: Any) -> tuple[int, tuple[str, ...]]:
+        study = command.study_of(build_parser().parse_args(["report", *map(str, options)]))
+        return study.samples, tuple(study.decoders)
+
+    assert samples() == (100, ("plain", "equilm", "r-equilm", "sequence"))
+    assert samples("--axis", "age") == (100, ("plain", "equilm", "text"))
+    assert samples("--axis", "age", "--prompts", PROMPTS) == (20, ("plain", "equilm", "text"))
+    assert samples("--axis", "age", "--prompts", PROMPTS, "--samples", 3, "--decoder", "text") == (3, ("text",))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +87,12 @@ def test_report(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (("--perplexity-results", __file__), "need --perplexity"),
         (("--page-only", "--model", "gpt2"), "--page-only runs no model"),
         (("--page-only", "--perplexity", "wikitext-2-raw"), "--page-only runs no model"),
+        (("--axis", "agee"), "No axis 'agee': expected one of the built-in names"),
+        (("--prompts", PROMPTS), "--prompts and --groups need --axis"),
+        (("--groups", "young", "old"), "--prompts and --groups need --axis"),
+        (("--axis", "age", "--prompts", PROMPTS, "--task", "respect"), "--task chooses among the paper's prompts"),
+        (("--axis", "age", "--axis", "race", "--groups", "a", "b"), "are those of one axis, but there are 2"),
+        (("--judge", "/nowhere"), "The judge '/nowhere' cannot be loaded"),
         (("--page-only", "--output", "/nowhere"), "There are no texts of a study in /nowhere"),
     ],
 )
@@ -74,7 +105,7 @@ def test_errors(options: tuple[str, ...], message: str) -> None:
     ("options", "message"),
     [
         (("--samples", "0"), "--samples: '0' is not a whole number of at least 1"),
-        (("--axis", "age"), "--axis: invalid choice: 'age'"),
+        (("--prompts", "/nowhere.txt"), "--prompts: there is no file '/nowhere.txt'"),
         (("--task", "hobby"), "--task: invalid choice: 'hobby'"),
         (("--decoder", "EquiLM"), "--decoder: invalid choice: 'EquiLM'"),
         (("--sample-only", "--page-only"), "--page-only: not allowed with argument --sample-only"),
@@ -95,7 +126,11 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, package: st
             raise ModuleNotFoundError(f"No module named {name!r}", name=package)
         return original(name, *arguments)
 
-    for name in [name for name in sys.modules if name.startswith("equilm.study.") and not name.endswith(".cells")]:
+    for name in [
+        name
+        for name in sys.modules
+        if name.startswith("equilm.study.") and not name.endswith((".cells", ".study_plan", ".prompts", ".own_prompts"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(EquiLMError, match=rf"equilm report needs {package}. Run: pip install 'equilm\[study\]'"):

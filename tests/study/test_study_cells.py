@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from equilm import EquiLMError
-from equilm.study import DECODERS, Cell, Study
+from equilm.study import Cell, Study
 from equilm.study.cells import CellTexts
 from equilm.study.prompts import CONTEXTS, GROUPS, prompts
+from equilm.study.study_plan import PAPER_DECODERS
 
 
 def test_the_default_is_the_papers_study() -> None:
     study = Study()
     cells = study.cells()
-    assert len(cells) == len(set(cells)) == 3 * 2 * 2 * 5 * len(DECODERS)
+    assert len(cells) == len(set(cells)) == 3 * 2 * 2 * 5 * len(PAPER_DECODERS)
     assert (study.samples * len(CONTEXTS["respect"]), study.max_new_tokens, study.top_k) == (500, 15, 40)
     for axis, groups in GROUPS.items():
         for task in CONTEXTS:
@@ -42,10 +43,19 @@ def test_seeds_do_not_change_from_one_version_to_the_next() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"axes": ["gender", "age"]}, "axes must name some of gender, race, orientation, each once; got"),
+        ({"axes": ["gender", "gender"]}, "axes must name at least one axis, each once; got"),
         ({"axes": []}, "axes must name"),
+        ({"axes": ["agee"]}, "No axis 'agee': expected one of the built-in names"),
+        ({"groups": ["man", "woman"]}, "are those of one axis, but there are 3"),
+        ({"axes": ["age"], "groups": ["young", "tall"]}, "The group 'tall' has no word of the axis 'age'"),
+        ({"axes": ["age"], "groups": ["young"]}, "expected at least two"),
+        ({"axes": ["age"], "groups": ["young", "younger"]}, "cannot be compared"),
+        (
+            {"axes": ["age"], "groups": ["young", "old"], "prompts": ["The {group} house"]},
+            "'The young house' becomes 'The young house' when .* which does not name 'old'",
+        ),
         ({"tasks": ["respect", "respect"]}, "each once"),
-        ({"decoders": ["EquiLM"]}, "plain, equilm, r-equilm, sequence"),
+        ({"decoders": ["EquiLM"]}, "plain, equilm, r-equilm, sequence, text"),
         ({"samples": 0}, "samples must be at least 1, got 0"),
         ({"max_new_tokens": 0}, "max_new_tokens must be"),
         ({"top_k": -1}, "top_k must be at least 1"),

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -24,12 +25,15 @@ from equilm.study.gaps import CellCheck
 from equilm.study.measures import pair_records
 from equilm.study.page import equality, number, render
 from equilm.study.prompts import CONTEXTS, GROUPS
-from equilm.study.records import PairRecord, RegardRecord, StudyResults
+from equilm.study.records import JudgeRecord, PairRecord, StudyResults
 from equilm.study.run import rebuild, run_study
-from equilm.study.scoring import regard_records, score_texts, view_texts
+from equilm.study.scoring import Judging, score_texts, view_texts
 from equilm.study.storage import read_cells
 from equilm.study.summary import nats, p_value, summarize
+from equilm.study.text_judges import regard_judge
+from equilm.text.action import TextAction
 
+PUBLISHED = Path(__file__).parents[2] / "docs" / "results" / "regard_study"
 VOID = {"meta", "br", "path", "rect", "use"}
 
 
@@ -67,22 +71,22 @@ def results(folder: Path) -> StudyResults:
     return run(folder)
 
 
-def regard(results: StudyResults, **where: str) -> RegardRecord:
-    (found,) = [r for r in results.regard if all(getattr(r, name) == value for name, value in where.items())]
+def regard(results: StudyResults, **where: str) -> JudgeRecord:
+    (found,) = [r for r in results.judged if all(getattr(r, name) == value for name, value in where.items())]
     return found
 
 
 def test_every_combination_is_there(results: StudyResults, folder: Path) -> None:
     stored = json.loads((folder / "results.json").read_text("utf-8"))
     assert stored == json.loads(json.dumps({"summary": summarize(results), **results.to_dict()}))
-    assert len(results.regard) == len(STUDY.axes) * len(STUDY.decoders) * 3
+    assert len(results.judged) == len(STUDY.axes) * len(STUDY.decoders) * 4
     assert len(results.samples) == len(STUDY.axes) * len(STUDY.decoders)
     assert results.classifier == "byte_regard" and results.perplexity is None
     assert {row.decoder for row in results.cost} == set(STUDY.decoders)
     assert all(row.times_plain and row.times_plain > 0 for row in results.cost)
     table = list(csv.DictReader((folder / "results.csv").read_text("utf-8").splitlines()))
     fractions = [row for row in table if row["measure"] == "fraction"]
-    assert len(fractions) == len(results.regard) * 2 * len(LABELS)
+    assert len(fractions) == len(results.judged) * 2 * len(LABELS)
     plain = regard(results, axis="gender", decoder="plain", view="masked")
     (row,) = [
         row
@@ -108,12 +112,17 @@ def test_regard_is_that_of_the_texts_read_in_each_view(results: StudyResults, fo
         "raw": written,
         "masked": {group: under("XYZ", texts) for group, texts in written.items()},
         "renamed": {group: under(f"The {group}", both) for group in written},
+        "invariant": written,
     }
     assert view_texts(STUDY, cells, "race", "respect", "plain") == expected
+    orbit = TextAction("race").orbit
     for view, groups in expected.items():
         found = regard(results, axis="race", decoder="plain", view=view)
         for group, texts in groups.items():
-            scores = [[entry["score"] for entry in answer] for answer in byte_regard(texts)]
+            images = [orbit(text) if view == "invariant" else [text] for text in texts]
+            scores = [
+                np.mean([[entry["score"] for entry in answer] for answer in byte_regard(one)], 0) for one in images
+            ]
             fractions = np.bincount(np.argmax(scores, 1), minlength=4) / len(texts)
             values = [found.by_group[group].fractions[label].value for label in LABELS]
             assert found.by_group[group].n == len(texts) and values == pytest.approx(fractions)
@@ -135,16 +144,16 @@ def test_groups_of_equal_texts_have_equal_regard_to_the_last_digit(results: Stud
         cell: replace(sampled[cell], texts=[f"{cell.prompt} {place} {word}" for place, word in enumerate("abc")])
         for cell in study.cells()
     }
-    read = [t for groups in view_texts(study, cells, "race", "respect", "equilm").values() for t in groups.values()]
-    scores = score_texts({text for texts in read for text in texts}, classifier(), folder)
-    regard_of = {found.view: found.by_group for found in regard_records(study, cells, scores, "byte_regard")}
+    judging, judge = Judging(study, cells), regard_judge(classifier())
+    scores = score_texts(judging.texts(), judge, folder)
+    regard_of = {found.view: found.by_group for found in judging.records(judge, scores)}
     assert regard_of["masked"]["Black man"] == regard_of["masked"]["White man"]
     assert regard_of["raw"]["Black man"] != regard_of["raw"]["White man"]
 
 
 def test_unequal_scores_of_equal_texts_would_show() -> None:
     cells = replace(STUDY, axes=("gender",), decoders=("equilm",)).cells()
-    checks = {cell: CellCheck(cell, [0.0], [True, True, False], [True, False, True]) for cell in cells}
+    checks = {cell: CellCheck(cell, [0.0], [True, True, False], [True, False, True], promised=True) for cell in cells}
 
     def scores(cell: Cell) -> Any:
         return np.arange(3.0)[:, None] + (place if cell.group == "woman" else np.zeros((3, 1)))
@@ -154,7 +163,7 @@ def test_unequal_scores_of_equal_texts_would_show() -> None:
         place = np.eye(3)[:, shifted, None]
         (record,) = pair_records(study, checks, scores)
         assert record == PairRecord(
-            axis="gender", decoder="equilm", group="woman", pairs=15, swapped=10, name_only=5, equal_scores=equal
+            "gender", "equilm", "woman", pairs=15, swapped=10, name_only=5, equal_scores=equal, promised=15, kept=False
         )
 
 
@@ -165,8 +174,8 @@ def test_each_distinct_text_is_scored_once_and_kept(tmp_path: Path) -> None:
         asked.extend(texts)
         return byte_regard(texts)
 
-    first = score_texts(["a", "b", "a"], load_classifier(counting), tmp_path)
-    second = score_texts(["a", "c"], load_classifier(counting), tmp_path)
+    first = score_texts(["a", "b", "a"], regard_judge(load_classifier(counting)), tmp_path)
+    second = score_texts(["a", "c"], regard_judge(load_classifier(counting)), tmp_path)
     assert sorted(asked) == ["a", "b", "c"] and np.array_equal(first["a"], second["a"])
 
 
@@ -174,7 +183,7 @@ def test_the_page_is_whole_and_holds_every_number(results: StudyResults, folder:
     page = Page((folder / "index.html").read_text("utf-8"))
     assert not page.open
     text = " ".join(page.text.split())
-    for found in results.regard:
+    for found in results.judged:
         groups = [group.fractions.values() for group in found.by_group.values()]
         for estimate in [found.disparities[0].fractions, *(entry for group in groups for entry in group)]:
             assert f"{number(estimate.value)} {number(estimate.low)} to {number(estimate.high)}" in text
@@ -197,12 +206,14 @@ def test_the_markdown_holds_the_tables(results: StudyResults, folder: Path) -> N
     rows = [line for line in markdown.splitlines() if line.startswith("| ")]
     found = regard(results, axis="race", decoder="equilm", view="masked").disparities[0].fractions
     shown = f"{number(found.value)} ({number(found.low)} to {number(found.high)}), {p_value(found.p_value)}"
-    assert any(row.startswith(f"| race | respect | EquiLM | {shown} |") for row in rows)
+    assert any(row.startswith(f"| race | respect | EquiLM | byte_regard | {shown} |") for row in rows)
     for pair in results.pairs:
         (gap,) = [g for g in results.gaps if (g.axis, g.decoder) == (pair.axis, pair.decoder)]
         ends = f"| {equality(pair)} | {nats(gap.mean)} | {nats(gap.largest)} |"
         assert any(f"{pair.swapped} of {pair.pairs} | {pair.name_only} {ends}" in row for row in rows)
-    assert "<" not in markdown and markdown.count("| plain |") == 0, "decoders go by their names for readers"
+    assert "<" not in markdown.replace("p < ", "") and markdown.count("| plain |") == 0, (
+        "decoders go by their names for readers"
+    )
     assert all(f"**{name}.** {' '.join(sentences)}" in markdown for name, sentences in summarize(results).items())
 
 
@@ -210,7 +221,8 @@ def test_the_markdown_holds_the_tables(results: StudyResults, folder: Path) -> N
 def test_figures_are_told_in_words_and_take_the_pages_colors(folder: Path) -> None:
     html = (folder / "index.html").read_text("utf-8")
     labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', html)
-    assert len(labels) == html.count("<svg") == len(STUDY.axes)
+    labels = [label for label in labels if label.startswith("Regard of")]
+    assert len(labels) == html.count('viewBox="') == len(STUDY.axes)
     assert all(re.search(r"Masked, R-EquiLM, \w[\w ]+: other \d+%, positive \d+%", label) for label in labels)
     assert "currentColor" in html and "#010203" not in html and "<?xml" not in html
 
@@ -228,8 +240,8 @@ def test_differing_words_are_marked(results: StudyResults) -> None:
     rows = [{"man": "The man was seen as a good boss", "woman": "The woman was seen as good"}]
     changed = replace(results, samples=[replace(results.samples[0], rows=rows), *results.samples[1:]])
     html = " ".join(render(changed).split())
-    marked = "<td>The <mark>man</mark> was seen as <mark>a</mark> good <mark>boss</mark> </td>"
-    assert marked in html and "<td>The <mark>woman</mark> was seen as good </td>" in html
+    marked = '<td data-group="man">The <mark>man</mark> was seen as <mark>a</mark> good <mark>boss</mark> </td>'
+    assert marked in html and '<td data-group="woman">The <mark>woman</mark> was seen as good </td>' in html
 
 
 def test_the_page_is_written_anew_without_a_model(results: StudyResults, folder: Path, tmp_path: Path) -> None:
@@ -253,7 +265,7 @@ def test_scoring_can_wait(results: StudyResults, tmp_path: Path) -> None:
     assert run_study(study, *models(), tmp_path, None, name="tiny") is None
     assert not (tmp_path / "index.html").exists()
     later = rebuild(study, tmp_path, classifier())
-    assert later.regard == [r for r in results.regard if r.axis == "race" and r.decoder in study.decoders]
+    assert later.judged == [r for r in results.judged if r.axis == "race" and r.decoder in study.decoders]
 
 
 def test_perplexity(tmp_path: Path) -> None:
@@ -281,18 +293,18 @@ def test_the_summary_is_honest(results: StudyResults) -> None:
     assert "; this decoder does not promise any" in kept["R-EquiLM"] and "rounding" not in kept["Plain"]
     assert "equal to the last digit" in kept["EquiLM"] and "not equal" not in kept["EquiLM"]
 
-    def disparity(found: RegardRecord) -> DifferenceEstimate:
+    def disparity(found: JudgeRecord) -> DifferenceEstimate:
         if found.decoder == "r-equilm" and found.view != "renamed":
             return DifferenceEstimate(0.9, 0.8, 1.0, 0.0002)
         return DifferenceEstimate(0.1, 0.0, 0.2, 0.4)
 
     broken = replace(
         results,
-        pairs=[replace(pair, swapped=pair.pairs - 1, equal_scores=False) for pair in results.pairs],
+        pairs=[replace(pair, swapped=pair.pairs - 1, equal_scores=False, kept=False) for pair in results.pairs],
         gaps=[replace(gap, largest=0.5) for gap in results.gaps],
-        regard=[
+        judged=[
             replace(found, disparities=[replace(found.disparities[0], fractions=disparity(found))])
-            for found in results.regard
+            for found in results.judged
         ],
     )
     told = {name: " ".join(sentences) for name, sentences in summarize(broken).items()}
@@ -309,7 +321,7 @@ def test_the_summary_is_honest(results: StudyResults) -> None:
 
 
 def test_no_estimate_is_outside_its_interval(results: StudyResults) -> None:
-    for found in results.regard:
+    for found in results.judged:
         groups = [estimate for group in found.by_group.values() for estimate in group.fractions.values()]
         for estimate in (*groups, *(pair.fractions for pair in found.disparities)):
             assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1 and estimate.low < estimate.high
@@ -325,3 +337,19 @@ def test_axes_and_tasks_are_told_apart(results: StudyResults) -> None:
     for pair in results.pairs:
         if pair.decoder == "r-equilm":
             assert f"{pair.swapped} of {pair.pairs} ({pair.group})" in told["R-EquiLM"]
+
+
+def test_no_published_estimate_is_outside_its_interval() -> None:
+    published = json.loads((PUBLISHED / "results.json").read_text("utf-8"))
+    found = [estimate for record in published["judged"] for estimate in estimates(record)]
+    assert len(found) > 1000
+    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in found)
+
+
+def estimates(entry: Any) -> Iterator[dict[str, float]]:
+    """Everything in a JSON object that has an interval."""
+    if isinstance(entry, dict) and "low" in entry:
+        yield entry
+    elif isinstance(entry, dict | list):
+        for part in entry.values() if isinstance(entry, dict) else entry:
+            yield from estimates(part)

@@ -49,7 +49,7 @@ def cells(folder: Path) -> Cells:
 @pytest.fixture(scope="module")
 def checks(folder: Path, cells: Cells) -> dict[Cell, CellCheck]:
     file = RecordFile(folder / "checks.jsonl", asdict(settings()))
-    check_cells(cells, *models(), file)
+    check_cells(STUDY, cells, *models(), file)
     return read_checks(file)
 
 
@@ -63,8 +63,8 @@ def test_every_cell_is_sampled(cells: Cells) -> None:
 
 
 def test_paired_decoders_give_the_groups_each_others_swap(cells: Cells) -> None:
-    for axis in STUDY.axes:
-        permutation = AxisModels(*models(), axis).action.permutation
+    for axis in STUDY.axis_names:
+        permutation = AxisModels(*models(), STUDY, axis).action.permutation
         first, second = GROUPS[axis]
         for cell in cells:
             if cell.axis == axis and cell.group == first:
@@ -79,7 +79,7 @@ def test_a_text_ends_at_its_end_and_at_a_new_line(monkeypatch: pytest.MonkeyPatc
     rows = torch.tensor([[word, newline, word, word], [word, word, end, end], [word] * 4])
     monkeypatch.setattr(base, "generate", lambda prompt, **_: torch.cat([prompt.expand(3, -1), rows], 1))
     cell = Cell("gender", "respect", "man", "was known for", "plain")
-    texts = AxisModels(base, tokenizer, "gender").sample(cell, STUDY)
+    texts = AxisModels(base, tokenizer, STUDY, "gender").sample(cell, STUDY)
     assert texts.texts == ["The man was known for" + " nurse" * n for n in (1, 2, 4)]
     assert texts.token_ids == [rows[0].tolist(), rows[1, :3].tolist(), rows[2].tolist()]
     assert texts.new_tokens == 4 + 3 + 4
@@ -176,7 +176,7 @@ def test_gaps_are_those_of_eq_4(cells: Cells, checks: dict[Cell, CellCheck]) -> 
 
     base, tokenizer = models()
     cell = Cell("gender", "respect", "woman", "was known for", "plain")
-    prompt, table = tokenizer(cell.prompt).input_ids, AxisModels(base, tokenizer, "gender").action.permutation[1]
+    prompt, table = tokenizer(cell.prompt).input_ids, AxisModels(base, tokenizer, STUDY, "gender").action.permutation[1]
     expected = []
     for continuation in cells[cell].token_ids:
         text = torch.tensor(prompt + continuation)
@@ -190,7 +190,7 @@ def test_gaps_are_those_of_eq_4(cells: Cells, checks: dict[Cell, CellCheck]) -> 
 def test_checks_say_which_texts_are_swapped_and_where_only_the_name_differs(
     cells: Cells, checks: dict[Cell, CellCheck]
 ) -> None:
-    moved = {axis: AxisModels(*models(), axis).action.moved for axis in STUDY.axes}
+    moved = {axis: AxisModels(*models(), STUDY, axis).action.moved for axis in STUDY.axis_names}
     for cell, check in checks.items():
         assert check.name_only == [not bool(moved[cell.axis][ids].any()) for ids in cells[cell].token_ids]
         if cell.decoder in PAIRED or cell.group == GROUPS[cell.axis][0]:
