@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..metrics.gate import Thresholds
+from ..metrics.gate_result import Thresholds
 from .cells import DECODERS, PAIRED
 from .records import JudgeRecord, StudyResults
 from .scoring import MENTIONS
