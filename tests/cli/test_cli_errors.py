@@ -301,7 +301,7 @@ def run_random(words: list[str], playground: Path) -> str:
     model, errors = AutoModelForCausalLM.from_pretrained(tiny), io.StringIO()
     work = (
         *("demo.demo", "push.load_wikitext", "push.measure", "push.publish", "push.save_model"),
-        *("push.save_custom_generate", "generate._texts"),
+        *("push.save_custom_generate", "generate._generate"),
     )
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(errors):
         for name in work:

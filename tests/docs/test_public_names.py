@@ -17,6 +17,8 @@ import equilm
 REFERENCE = sorted((DOCS / "reference").glob("*.rst"))
 # Scripts that build or drive a part of the package, and so know what is inside it.
 INSIDERS = {
+    "examples/bias_benchmarks/bias_records.py",
+    "examples/bias_benchmarks/bias_scoring.py",
     "examples/pronouns/accuracy.py",
     "examples/regard_classifier/overlap.py",
     "examples/regard_classifier/train.py",
