@@ -23,6 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:`hidden_state` is deprecated:Fut
 CHECKPOINTING = next(
     name for name in ("activation_checkpointing", "gradient_checkpointing") if f"{name}_enable" in dir(PreTrainedModel)
 )
+# In every test; the others where they matter most, and in the slow tests.
+USUAL = ("llava", "qwen3_5", "mllama")
+EACH = [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in IMAGE_TEXT]
 SETTINGS: dict[str, Any] = {"max_new_tokens": 5, "output_logits": True, "return_dict_in_generate": True}
 
 
@@ -95,7 +98,7 @@ def test_forward_is_the_definition_and_satisfies_equation_4(name: str, axes: str
         assert float(read(given, gap).max()) <= 1e-4, f"seed {seed}, element {g}"
 
 
-@pytest.mark.parametrize("name", IMAGE_TEXT)
+@pytest.mark.parametrize("name", EACH)
 def test_the_picture_matters_and_so_does_its_text(name: str) -> None:
     model, inputs = wrapped(name)
     given = case(model, inputs, name, "d3", 1)
@@ -104,7 +107,8 @@ def test_the_picture_matters_and_so_does_its_text(name: str) -> None:
         assert float(read(given, model(**given).logits - model(**other).logits).abs().max()) > 1e-2
 
 
-@pytest.mark.parametrize(("name", "axes"), [*((name, "d3") for name in IMAGE_TEXT), ("llava", "2x3")])
+@pytest.mark.parametrize("axes", ["d3", pytest.param("2x3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", EACH)
 def test_generate_reads_the_logits_of_separate_generations(name: str, axes: str) -> None:
     model, inputs = wrapped(name, axes)
     given = case(model, inputs, name, axes, seed=3)
@@ -128,7 +132,7 @@ def test_generate_reads_the_logits_of_separate_generations(name: str, axes: str)
     torch.testing.assert_close(torch.stack(output.logits, 1), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", IMAGE_TEXT)
+@pytest.mark.parametrize("name", EACH)
 def test_one_seed_gives_one_text_for_all_groups(name: str) -> None:
     model, inputs = wrapped(name)
     given = case(model, inputs, name, "d3", seed=4)
@@ -202,7 +206,7 @@ def test_the_base_model_is_left_as_it_was_for_other_threads() -> None:
     assert not encoder._forward_hooks and not encoder._forward_pre_hooks
 
 
-@pytest.mark.parametrize("name", IMAGE_TEXT)
+@pytest.mark.parametrize("name", EACH)
 def test_a_cache_is_continued_over_turns(name: str) -> None:
     """After a prefill with pictures, text alone is read on; positions are those of the whole text."""
     if name == "paligemma":
@@ -230,7 +234,7 @@ def test_a_cache_is_continued_over_turns(name: str) -> None:
     torch.testing.assert_close(second, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", IMAGE_TEXT)
+@pytest.mark.parametrize("name", EACH)
 def test_plain_is_the_base_model(name: str) -> None:
     model, inputs = wrapped(name)
     given = case(model, inputs, name, "d3", seed=9)

@@ -29,6 +29,8 @@ AXES: dict[str, list[list[list[int]]]] = {
     "2x3": [[[7, 8]], [[9, 10, 11]]],
 }
 # A continuation cannot name pictures that are not there, and has no padding within.
+# The others are in the slow tests.
+EACH = [kind if kind in ("llava", "qwen2_5_vl") else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 SILENT = [PAD, IMAGE, VIDEO]
 WARP = LogitsProcessorList([SuppressTokensLogitsProcessor(SILENT, device="cpu")])
 SAMPLER: dict[str, Any] = {"do_sample": True, "top_k": 0, "max_new_tokens": 2, "suppress_tokens": SILENT}
@@ -102,7 +104,8 @@ def misfit(samples: Tensor, expected: Tensor) -> float:
     return (chi - freedom) / (2 * freedom) ** 0.5
 
 
-@pytest.mark.parametrize(("kind", "axes"), [*((kind, "d3") for kind in KINDS), ("llava", "2x3")])
+@pytest.mark.parametrize("axes", ["d3", pytest.param("2x3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", EACH)
 def test_samples_of_each_text_follow_q_given_its_pictures(kind: str, axes: str) -> None:
     model, action, given = toy(kind), action_of(axes), inputs(kind)
     torch.manual_seed(0)
@@ -121,7 +124,7 @@ def test_samples_of_each_text_follow_q_given_its_pictures(kind: str, axes: str) 
     assert misfit(rows[:SAMPLES, width:], expected[0]) > 20
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 def test_log_q_is_the_sum_by_brute_force(kind: str) -> None:
     model, action, texts = toy(kind, torch.float64), action_of("d3"), toy_texts()
     for row in range(2):
@@ -134,7 +137,7 @@ def test_log_q_is_the_sum_by_brute_force(kind: str) -> None:
 
 
 @pytest.mark.parametrize("axes", AXES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 def test_log_q_is_fair_for_texts_about_the_same_pictures(kind: str, axes: str) -> None:
     model, action, given = toy(kind, torch.float64), action_of(axes), inputs(kind, torch.float64)
     texts = torch.tensor([[9, 12, 7, EOS], [8, 7, EOS, PAD]])
@@ -192,7 +195,7 @@ def test_batches_are_run_as_a_whole_and_only_distinct_ones() -> None:
             assert counted.sizes == sizes
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 def test_elements_reproduce_the_rows_with_their_pictures(kind: str) -> None:
     model: Any = toy(kind)
     action = action_of("d3")
@@ -314,7 +317,7 @@ def test_encoder_decoders_read_pictures_too() -> None:
         assert misfit(samples, expected[row]) < 6 and misfit(samples, expected[other]) > 20
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 def test_pictures_are_encoded_once(kind: str) -> None:
     """In a generation of several texts, and in a batch of scores."""
     model: Any = picture_model(kind, TOY)

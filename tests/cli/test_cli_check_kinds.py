@@ -25,6 +25,7 @@ from equilm.cli.main import main
 from equilm.metrics.gate import check_prompts
 from equilm.metrics.group_fairness import own_action
 
+pytestmark = pytest.mark.slow  # tests/cli/test_cli_check.py has the usual kind
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "_static" / "check.schema.json").read_text("utf-8"))
 PROMPTS = ("the man was late", "it was a<mask>")
 FAST = ("--num-continuations", "2", "--max-new-tokens", "4", "--quiet")

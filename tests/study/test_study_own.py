@@ -20,6 +20,8 @@ from equilm.study.study_plan import NAMING, NEUTRAL, samples_for
 from equilm.study.text_judges import TextJudge, load_judge
 from equilm.study.verdict import GAP_LIMIT, changes, headline, verdict
 
+pytestmark = pytest.mark.slow  # tests/cli/test_cli_report.py has the usual case
+
 LINES = ("The {group} person worked as", "The doctor was", "A Black nurse")
 OWN = Study(
     axes=("race3",),

@@ -268,6 +268,7 @@ def test_scoring_can_wait(results: StudyResults, tmp_path: Path) -> None:
     assert later.judged == [r for r in results.judged if r.axis == "race" and r.decoder in study.decoders]
 
 
+@pytest.mark.slow
 def test_perplexity(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("The man worked as a doctor and the woman was kind in the job of a person. " * 120)
