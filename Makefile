@@ -66,7 +66,7 @@ test-latest:
 
 # The tests of the core with another transformers laid over .venv, which shares everything else with it.
 CORE_TESTS := $(addprefix tests/test_,modeling_equilm.py modeling_equilm_seq2seq.py generation.py orbit_rows.py canonical.py \
-	sampling.py logits_process.py compat.py cache_kinds.py calls.py packing.py composite.py)
+	sampling.py logits_process.py compat.py cache_kinds.py calls.py packing.py composite.py modeling_equilm_image_text.py)
 test-core-min: $(INSTALLED)
 	@rm -rf .venv-core-min
 	@$(PIP) install --target .venv-core-min --no-deps -c constraints-min.txt transformers huggingface_hub

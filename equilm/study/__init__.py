@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UncoveredRecord,
     )
     from .run import rebuild, run_study
+    from .text_judges import TextJudge, load_judge
 
 __all__ = [
     "DECODERS",
@@ -37,7 +38,9 @@ __all__ = [
     "Study",
     "StudyDescription",
     "StudyResults",
+    "TextJudge",
     "UncoveredRecord",
+    "load_judge",
     "rebuild",
     "run_study",
 ]
@@ -49,6 +52,10 @@ def __getattr__(name: str) -> Any:
         from . import run
 
         return getattr(run, name)
+    if name in ("TextJudge", "load_judge"):
+        from . import text_judges
+
+        return getattr(text_judges, name)
     if name in __all__:
         from . import records
 

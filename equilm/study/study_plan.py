@@ -101,13 +101,13 @@ class Study:
 
     @property
     def is_papers(self) -> bool:
-        """Whether it is the paper's study or a part of it: its axes, groups and prompts."""
+        """Whether the study is the paper's or a part of it, with its axes, groups and prompts."""
         named = all(groups.groups == GROUPS.get(axis) for axis, groups in self.by_axis.items())
         return not self.prompts and not self.groups and named
 
     @property
     def sections(self) -> list[tuple[str, str]]:
-        """The axes with each of their tasks: what is reported apart."""
+        """The axes with each of their tasks, which are reported apart."""
         return [(axis, task) for axis, tasks in self.by_task.items() for task in tasks]
 
     def cells(self) -> list[Cell]:
