@@ -254,7 +254,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
                 return self._step_by_step(batch, cache, logits_to_keep)
 
         fixed = not eager or is_static(cache) or not self._shares_rows or batch.starts is not None or labels is not None
-        rows = all_rows(copies.shape[0], copies.shape[1], copies.device) if fixed else self._rows(copies, batch, cache)
+        rows = self._all_rows(copies, batch, cache) if fixed else self._rows(copies, batch, cache)
         last_only = isinstance(logits_to_keep, int) and logits_to_keep == 1
         split = 0 if fixed or whole or not last_only else self._shared_prefix(copies, rows, batch, cache)
         if split > 0:
@@ -303,7 +303,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         batch = self._batch(input_ids, arguments)
         copies = self.action.orbit(input_ids)  # (|G|, B, T)
         packed = batch.starts is not None
-        rows = all_rows(copies.shape[0], copies.shape[1], copies.device) if packed else self._rows(copies, batch, None)
+        rows = self._all_rows(copies, batch, None) if packed else self._rows(copies, batch, None)
         with encoded_once(self.language_model, batch.picture_copies(rows)):
             hidden = trunk(self.language_model)(**batch.of_rows(copies, rows)).last_hidden_state
         return hidden, self._weighed(rows.to(hidden.device), hidden)
@@ -320,10 +320,22 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
         of_config = self.language_model.config.get_text_config().to_dict().get("output_router_logits")
         return bool(of_config if asked is None else asked) and "output_router_logits" in self._base_arguments
 
+    def _all_rows(self, copies: Tensor, batch: TextBatch, cache: Any) -> Rows:
+        rows = all_rows(copies.shape[0], copies.shape[1], copies.device)
+        texts = copies.shape[1] if batch.pictures is None else batch.pictures.texts
+        if texts in (1, copies.shape[1]):
+            return rows
+        if is_static(cache):
+            raise EquiLMError(
+                f"A static cache has its rows in one order, and those of {copies.shape[1] // texts} copies of {texts} "
+                "texts with pictures in another. Generate for one text at a time, or leave the static cache out."
+            )
+        return aligned_rows(rows, texts)
+
     def _rows(self, copies: Tensor, batch: TextBatch, cache: Any) -> Rows:
-        order, size = copies.shape[:2]
+        size = copies.shape[1]
         if is_unusual(batch.per_text):
-            return all_rows(order, size, copies.device)
+            return self._all_rows(copies, batch, cache)
         parents = None
         if is_filled(cache):
             parents = branches_of(cache)

@@ -126,7 +126,7 @@ def _speaking_model(cycles: Sequence[Sequence[Sequence[int]]]) -> EquiLMForCausa
 
 
 @pytest.mark.parametrize("decoder", ["greedy", "beams"])
-@pytest.mark.parametrize("axes", ["d2", "d3", "d4"])
+@pytest.mark.parametrize("axes", ["d2", "d3", pytest.param("d4", marks=pytest.mark.slow)])
 def test_ties_after_a_neutral_prompt_are_broken_evenly(axes: str, decoder: str) -> None:
     model, seeds = _speaking_model(AXES[axes]), 200
     counts = _flips(model, seeds, **{**DECODERS[decoder], "num_return_sequences": 1, "max_new_tokens": 3})

@@ -157,6 +157,17 @@ def test_return_sequences_belong_to_their_pictures(name: str) -> None:
     torch.testing.assert_close(output.logits[0], expected, atol=1e-4, rtol=1e-4)
 
 
+def test_return_sequences_where_no_rows_are_shared() -> None:
+    model, inputs = wrapped("llava")
+    given = case(model, inputs, "llava", "d3", seed=6)
+    expected = definition(model, given)[:, -1].repeat_interleave(2, 0)
+    model._shares_rows = False
+    output = model.generate(**given, **SETTINGS, do_sample=True, num_return_sequences=2)
+    torch.testing.assert_close(output.logits[0], expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(EquiLMError, match="those of 2 copies of 3 texts with pictures in another"):
+        model.generate(**given, max_new_tokens=2, num_return_sequences=2, do_sample=True, cache_implementation="static")
+
+
 def test_a_picture_is_encoded_once() -> None:
     for name in ("llava", "gemma3", "qwen3_5", "idefics3", "paligemma", "mllama"):
         model, inputs = wrapped(name, "2x3")
@@ -304,6 +315,7 @@ def test_wrapped_with_words_saved_and_loaded(name: str, tmp_path: Path) -> None:
         text(**given)
 
 
+@pytest.mark.slow
 def test_a_stranger_loads_it_with_the_code_beside_it(tmp_path: Path) -> None:
     model, inputs = wrapped("llava")
     model.save_pretrained(tmp_path / "fair")

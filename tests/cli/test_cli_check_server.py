@@ -114,8 +114,8 @@ def test_too_few_answers_cannot_tell(
     toy: ToyUpstream, gateway: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     junit = tmp_path / "check.xml"
-    few = ("--num-continuations", "20", "--server-model", "toy", "--quiet", "--junit", str(junit))
-    few += ("--significance", "0.001")  # a fair server fails as rarely
+    few = ["--num-continuations", "20", "--server-model", "toy", "--quiet", "--junit", str(junit)]
+    few += ["--significance", "0.001"]  # a fair server fails as rarely
     assert main(["check", "The man", "--server", gateway, *few]) == 2
     out = capsys.readouterr().out
     assert out.startswith("COULD NOT TELL: 1 of 1 prompts") and "too few answers" in out

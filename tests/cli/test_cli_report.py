@@ -137,6 +137,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, package: st
         report(*SMALL)
 
 
+@pytest.mark.slow
 def test_the_command_itself_needs_no_extra() -> None:
     code = "import sys, equilm.cli.report; sys.exit('equilm.study.run' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0

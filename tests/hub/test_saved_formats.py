@@ -64,6 +64,7 @@ def test_earlier_lists_that_are_not_those_of_the_coverage_are_refused(name: str,
         AutoModelForCausalLM.from_pretrained(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_model_saved_earlier_loads_by_its_own_code(tmp_path: Path) -> None:
     done = load_without_the_package(OLD, OLD / "expected.safetensors", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -58,6 +58,7 @@ def other_process() -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
         process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("n", [1, 3])
 def test_an_upstream_that_is_killed_in_a_stream(other_process: tuple[Any, str], n: int) -> None:
@@ -92,6 +93,7 @@ def pair() -> Iterator[tuple[ToyUpstream, Served, Served]]:
             yield toy, upstream, gateway
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_requests_that_fail(pair: tuple[ToyUpstream, Served, Served]) -> None:
     toy, upstream, gateway = pair
     httpx.post(f"{gateway.url}/v1/chat/completions", json=chat())
@@ -116,6 +118,7 @@ def test_nothing_is_left_of_requests_that_fail(pair: tuple[ToyUpstream, Served, 
     assert "equilm_in_progress 0\n" in httpx.get(f"{gateway.url}/metrics").text
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_slows_the_upstream_and_is_cut_off() -> None:
     toy = ToyUpstream()
     toy.reply, toy.pieces = "x" * 4000 * 2000, 4000  # 8 MB, more than the buffers of three connections hold

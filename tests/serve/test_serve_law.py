@@ -52,6 +52,7 @@ def check_law(url: str, count: int) -> None:
     assert chi2_contingency([[share * count for share in one] for one in plain]).pvalue < 1e-10
 
 
+@pytest.mark.slow
 def test_answers_have_the_law_of_equation_4(gateways: Make, toy: ToyUpstream) -> None:
     check_law(gateways(connect_timeout=120), 1_000)
 

@@ -244,6 +244,7 @@ def test_differing_words_are_marked(results: StudyResults) -> None:
     assert marked in html and '<td data-group="woman">The <mark>woman</mark> was seen as good </td>' in html
 
 
+@pytest.mark.slow
 def test_the_page_is_written_anew_without_a_model(results: StudyResults, folder: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(folder, tmp_path / "study")
     page = (copied / "index.html").read_text("utf-8")

@@ -116,6 +116,7 @@ def test_an_interrupted_study_goes_on(cells: Cells, tmp_path: Path, monkeypatch:
     assert len(file.read_text("utf-8").splitlines()) == 1 + len(cells), "none is sampled twice"
 
 
+@pytest.mark.slow
 def test_a_study_can_grow(cells: Cells, tmp_path: Path) -> None:
     small = replace(STUDY, axes=("race",), decoders=("sequence",))
     assert set(sample(tmp_path, small)) == set(small.cells())
