@@ -119,6 +119,11 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
         except ValueError as error:
             if is_plain or input_ids is None or isinstance(error, EquiLMError):
                 raise
+            if is_filled(cache):
+                raise EquiLMError(
+                    f"{type(self.language_model).__name__} does not go on with a text without its pictures ({error}), "
+                    "so it cannot be generated fairly. symmetrized_generate makes whole texts fair."
+                ) from error
             raise mismatch(self.language_model, input_ids, error) from error
 
     @classmethod
