@@ -95,7 +95,9 @@ def test_a_plain_model_fails_and_a_wrapped_one_passes(
 
 
 def test_a_kind_that_cannot_be_checked_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "the man", "--model", save(base("encoder"), tmp_path), *FAST]) == 2
+    folder = save(base("encoder"), tmp_path)
+    capsys.readouterr()  # the progress of saving
+    assert main(["check", "the man", "--model", folder, *FAST]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "BertModel" in line and "is not a causal, encoder-decoder or masked language model" in line
 
