@@ -110,13 +110,12 @@ def load_base(
         if kwargs:
             raise EquiLMError(f"{sorted(kwargs)} are for loading a model by name, but a loaded model was given.")
         base, name = model_or_name, model_or_name.config.name_or_path
-        match auto_class.__name__:
-            case "AutoModelForCausalLM" | "AutoModelForSeq2SeqLM":
-                is_right = base.can_generate()
-            case "AutoModelForImageTextToText":
-                is_right = base.can_generate() and reads_pictures(type(base))
-            case _:
-                is_right = is_of_kind(class_names(base), auto_class)
+        if auto_class in (AutoModelForSequenceClassification, AutoModelForMaskedLM):
+            is_right = is_of_kind(class_names(base), auto_class)
+        else:
+            is_right = base.can_generate()
+        if auto_class is AutoModelForImageTextToText:
+            is_right = is_right and reads_pictures(type(base))
         if not is_right:
             raise EquiLMError(f"{type(base).__name__} is not {_KINDS[auto_class]}.")
         _check_kind(type(base).__name__, base.config, auto_class)

@@ -1,6 +1,6 @@
 """EquiLM and R-EquiLM around any causal language model of transformers (paper, section 5.3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -188,10 +188,7 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             logits = outputs.logits[:, kept_positions(logits_to_keep)]
             unpermuted = torch.arange(len(logits), device=logits.device)
         else:
-            if position_ids is None and not torch.compiler.is_compiling():
-                given = {"attention_mask": attention_mask, CACHE: cache}
-                kwargs["position_ids"] = own_positions(self.language_model, input_ids, given)
-            batch = self._batch(input_ids, kwargs)
+            batch = self._with_positions(self._batch(input_ids, kwargs), cache)
             routed = self._routes(kwargs) and labels is not None
             logits, outputs, unpermuted = self._average(batch, cache, logits_to_keep, labels if routed else None)
             router_loss = outputs.get("router_loss") if routed else None
@@ -226,6 +223,14 @@ class EquiLMForCausalLM(EquiLMPreTrainedModel, GenerationMixin):
             starts = take_packing(arguments, input_ids, per_text.get("position_ids"), flash)
         refuse_unknown(arguments)
         return TextBatch(input_ids, per_text, arguments, starts)
+
+    def _with_positions(self, batch: TextBatch, cache: Any) -> TextBatch:
+        """With positions of the base model's own kind, if it has any and none are given."""
+        if "position_ids" in batch.per_text or torch.compiler.is_compiling():
+            return batch
+        pictures = {} if batch.pictures is None else batch.pictures.arguments
+        positions = own_positions(self.language_model, batch.ids, {**batch.per_text, **pictures, CACHE: cache})
+        return batch if positions is None else replace(batch, per_text={**batch.per_text, "position_ids": positions})
 
     def _average(
         self, batch: TextBatch, cache: Any, logits_to_keep: int | Tensor, labels: Tensor | None = None

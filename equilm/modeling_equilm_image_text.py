@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 
-from ._base_arguments import NEGATIVE_PROMPT, WITH_PICTURES, TextBatch, own_positions, refuse_unknown, take_per_text
+from ._base_arguments import NEGATIVE_PROMPT, WITH_PICTURES, TextBatch, refuse_unknown, take_per_text
 from ._compat import CACHE, one_cache
 from ._orbit_rows import is_filled
 from ._picture_check import check_pictures, runs_on_text
@@ -107,13 +107,8 @@ class EquiLMForImageTextToText(EquiLMForCausalLM):
         is_plain = not torch.compiler.is_compiling() and self.is_plain
         if is_plain:
             kwargs = {name: value for name, value in kwargs.items() if value is not None and name != _COPIES}
-        elif input_ids is not None:
-            if not is_filled(cache):
-                self._refuse_missing(input_ids, kwargs)
-            if position_ids is None:
-                position_ids = own_positions(
-                    self.language_model, input_ids, {**kwargs, "attention_mask": attention_mask, CACHE: cache}
-                )
+        elif input_ids is not None and not is_filled(cache):
+            self._refuse_missing(input_ids, kwargs)
         try:
             return super().forward(input_ids, attention_mask, position_ids, cache, **kwargs)
         except ValueError as error:
