@@ -1,6 +1,6 @@
 """The part of the self-check that needs pictures: a wrapped model against the definition, on given inputs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -8,9 +8,16 @@ from torch import Tensor
 
 from ._picture_encoder import never_share
 from ._pictures import named_tokens, placeholder_tokens
-from ._self_check import SelfCheck, quiet, relative_error, tolerance
+from ._self_check import (
+    SelfCheck,
+    failed,
+    quiet,
+    relative_error,
+    tolerance,
+    warn_switched_off,
+    without_shortcuts,
+)
 from .actions import TokenAction
-from .errors import EquiLMError
 
 
 @torch.no_grad()
@@ -43,26 +50,29 @@ def check_pictures(model: Any, inputs: Mapping[str, Any]) -> SelfCheck:
     with quiet(model), torch.no_grad():
         expected = _definition(model, action, given)[read]
         allowed = tolerance(model.dtype)
-        switched_off: list[str] = []
+        words = torch.cat([action.moved.nonzero().flatten(), torch.tensor(action.general_ids, dtype=torch.int64)])
+        switched_off: tuple[str, ...] = ()
         remedies = _without_shortcuts(model)
-        while not (error := relative_error(model(**given).logits[read], expected)) <= allowed:  # NaN as well
+        # NaN is too large as well.
+        while not (error := _error(model(**given).logits[read], expected, words)) <= allowed:
             if (remedy := next(remedies, None)) is None:
-                raise EquiLMError(
-                    f"The self-check failed: {type(model.language_model).__name__} in an {type(model).__name__}, with "
-                    f"pictures: the logits differ from the mean over the group by {error:.1e} of their spread, where "
-                    f"rounding gives {allowed:.1e}. P(gY|gX) = P(Y|X) would not hold, so the model is not handed out. "
-                    "Please report the architecture; TextSymmetrizer makes any model fair on text."
-                )
-            switched_off = [remedy]
-    return SelfCheck({"pictures": error}, allowed, tuple(switched_off))
+                raise failed(model, "with pictures", error, allowed)
+            switched_off = (remedy,)
+    for shortcut in switched_off:
+        warn_switched_off(model, "pictures", shortcut)
+    return SelfCheck({"pictures": error}, allowed, switched_off)
 
 
-def _without_shortcuts(model: Any) -> Any:
+def _without_shortcuts(model: Any) -> Iterator[str]:
     never_share(model.language_model)
     yield "sharing pictures"
-    for name, shortcut in (("_projects_once", "projecting once"), ("_shares_rows", "sharing rows")):
-        setattr(model, name, False)
-        yield shortcut
+    yield from without_shortcuts(model)
+
+
+def _error(logits: Tensor, expected: Tensor, words: Tensor) -> float:
+    """The error of all logits, or of those of the words if that is larger."""
+    words = words.to(logits.device)
+    return max(relative_error(logits, expected), relative_error(logits[..., words], expected[..., words], expected))
 
 
 def _with_words(model: Any, action: TokenAction, inputs: Mapping[str, Any]) -> Tensor:
@@ -83,13 +93,20 @@ def _with_words(model: Any, action: TokenAction, inputs: Mapping[str, Any]) -> T
 
 def _definition(model: Any, action: TokenAction, given: dict[str, Any]) -> Tensor:
     """1/|G| Σ_g M(g·x, pictures)[g·v], float32, shape ``(B, T, V)``."""
-    table = action.permutation.to(model.device)
-    ids, total, first = given["input_ids"], torch.zeros(()), None
+    table, weights = action.permutation.to(model.device), model.orbit_weights
+    ids, first = given["input_ids"], None
+    total, count = torch.zeros(()), torch.zeros(())
+    details = {} if weights is None else {"output_hidden_states": True}
     for row in table:
         image = torch.where(ids < len(row), row[ids.clamp(max=len(row) - 1)], ids)
-        logits = model.language_model(**{**given, "input_ids": image}, use_cache=False).logits.float()
+        outputs = model.language_model(**{**given, "input_ids": image}, use_cache=False, **details)
+        logits = outputs.logits.float()
         first = logits if first is None else first
-        total = total.to(logits.device) + logits.index_select(-1, row[: logits.shape[-1]]) / len(table)
+        own = torch.ones(()) if weights is None else weights(outputs.hidden_states[-1]).float()[..., None]  # (B, T, 1)
+        own = own.to(logits.device)
+        total = total.to(logits.device) + logits.index_select(-1, row[: logits.shape[-1]]) * own
+        count = count.to(logits.device) + own
+    total = total / count
     if model.config.relaxed and first is not None:
         general = list(action.general_ids)
         total[..., general] = first[..., general]

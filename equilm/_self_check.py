@@ -212,13 +212,36 @@ def check_model(model: Any) -> SelfCheck:
         checker = _Checker(model, action, texts)
         found = checker.run()
     for path, shortcut in checker.off:
-        warnings.warn(
-            f"The self-check found {path} of {type(model.language_model).__name__} wrong with {shortcut}, and right "
-            "without. It is switched off: the text is as fair, and slower.",
-            EquiLMWarning,
-            stacklevel=3,
-        )
+        warn_switched_off(model, path, shortcut)
     return found
+
+
+def without_shortcuts(model: Any) -> Iterator[str]:
+    """Switches a model's shortcuts off, one after another, and names them."""
+    for name, shortcut in (("_projects_once", "projecting once"), ("_shares_rows", "sharing rows")):
+        if getattr(model, name):
+            setattr(model, name, False)
+            yield shortcut
+
+
+def warn_switched_off(model: Any, path: str, shortcut: str) -> None:
+    """Warn that a shortcut was wrong and is switched off; called from what `self_check` calls."""
+    warnings.warn(
+        f"The self-check found {path} of {type(model.language_model).__name__} wrong with {shortcut}, and right "
+        "without. It is switched off: the text is as fair, and slower.",
+        EquiLMWarning,
+        stacklevel=4,
+    )
+
+
+def failed(model: Any, path: str, error: float, allowed: float) -> EquiLMError:
+    """The error for a path whose logits are wrong with all shortcuts off."""
+    return EquiLMError(
+        f"The self-check failed: {type(model.language_model).__name__} in an {type(model).__name__}, {path}: the "
+        f"logits differ from the mean over the group by {error:.1e} of their spread, where rounding gives "
+        f"{allowed:.1e}. P(gY|gX) = P(Y|X) would not hold, so the model is not handed out. Please report the "
+        "architecture; TextSymmetrizer makes any model fair on text."
+    )
 
 
 def _check_part(model: Any, action: TokenAction, texts: dict[str, Tensor]) -> SelfCheck | None:
@@ -319,7 +342,7 @@ class _Checker:
 
     def run(self) -> SelfCheck:
         model = self.model
-        self._check("forward", lambda: model(**self.texts, use_cache=False).logits, self._without_shortcuts())
+        self._check("forward", lambda: model(**self.texts, use_cache=False).logits, without_shortcuts(self.model))
         if model.cache_use is None and reads_both_ways(model.language_model):
             model.cache_use = "whole"
         if model.cache_use not in ("none", "whole"):
@@ -334,13 +357,6 @@ class _Checker:
             elif use == "steps":
                 model.cache_use = use
         return SelfCheck(self.errors, self._allowed, tuple(shortcut for _, shortcut in self.off))
-
-    def _without_shortcuts(self) -> Iterator[str]:
-        """Switches the model's shortcuts off, one after another, and names them."""
-        for name, shortcut in (("_projects_once", "projecting once"), ("_shares_rows", "sharing rows")):
-            if getattr(self.model, name):
-                setattr(self.model, name, False)
-                yield shortcut
 
     def _cached(self) -> Tensor:
         """Logits after a prefill, the shared prefix by itself, and after one more token: ``(1, 2, V)``."""
@@ -362,13 +378,7 @@ class _Checker:
         while self._measure(path, run):
             remedy = next(remedies, None)
             if remedy is None:
-                raise EquiLMError(
-                    f"The self-check failed: {type(self.model.language_model).__name__} in an "
-                    f"{type(self.model).__name__}, {path}: the logits differ from the mean over the group by "
-                    f"{self.errors[path]:.1e} of their spread, where rounding gives {self._allowed:.1e}. P(gY|gX) = "
-                    "P(Y|X) would not hold, so the model is not handed out. Please report the architecture; "
-                    "TextSymmetrizer makes any model fair on text."
-                ) from self.failure
+                raise failed(self.model, path, self.errors[path], self._allowed) from self.failure
             tried.append(remedy)
         if tried:
             self.off.append((path, tried[-1]))

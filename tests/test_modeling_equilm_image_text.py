@@ -14,9 +14,10 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, PreTrainedModel, T5Gemma2Config
 from word_models import word_tokenizer
 
-from equilm import EquiLMConfig, EquiLMError, EquiLMForCausalLM, EquiLMForImageTextToText
+from equilm import EquiLMConfig, EquiLMError, EquiLMForCausalLM, EquiLMForImageTextToText, EquiLMWarning
 from equilm._compat import CACHE
 from equilm._pictures import Pictures
+from equilm._self_check import SelfCheck
 
 # Older versions of transformers warn of a name in their own Mllama.
 pytestmark = pytest.mark.filterwarnings("ignore:`hidden_state` is deprecated:FutureWarning")
@@ -404,3 +405,24 @@ def test_the_self_check_reads_pictures(name: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Pictures, "repeated", wrong)
     with pytest.raises(EquiLMError, match=r"self-check failed: \w+ in an EquiLMForImageTextToText, with pictures"):
         model.self_check(**given)
+
+
+def test_the_self_check_with_pictures_weighs_as_the_model_does() -> None:
+    base, inputs = tiny_image_text("llava")
+    config = EquiLMConfig(text_config=base.config, cycles=AXES["d3"], orbit_weights="given")
+    model: Any = EquiLMForImageTextToText(config, base, lambda hidden: hidden[..., 0].exp()).eval()
+    given = inputs([[BOS, 30, 31, PICTURE, 32, 33, 34]], random_pictures(1))
+    assert model.self_check(**given).errors["pictures"] < 1e-5
+
+
+def test_a_shortcut_that_is_wrong_with_pictures_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = wrapped("llava")
+    right = type(model)._project
+    monkeypatch.setattr(type(model), "_project", lambda self, hidden, rows: right(self, hidden, rows).flip(-1))
+    monkeypatch.setattr("equilm._modeling_base.check_model", lambda _model: SelfCheck({}))  # of text alone
+    given = inputs([[BOS, 30, 31, PICTURE, 32, 33, 34]], random_pictures(1))
+    with pytest.warns(
+        EquiLMWarning, match="found pictures of LlavaForConditionalGeneration wrong with projecting once"
+    ):
+        assert model.self_check(**given).switched_off == ("projecting once",)
+    assert model.self_check(**given).switched_off == ()
