@@ -99,7 +99,7 @@ class _Sharing:
         if self.tried is None:
             return output if self.run == self.copies else _joined(output, _LAYOUTS[encoder], self.copies)
         layout = _layout(output)
-        if not encoder.training:  # with dropout equal pictures differ
+        if layout is not None or not encoder.training:  # in training, equal pictures may differ by dropout
             _LAYOUTS[encoder] = layout
         if self.copies == 2:
             return output

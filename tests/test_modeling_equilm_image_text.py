@@ -426,3 +426,14 @@ def test_a_shortcut_that_is_wrong_with_pictures_is_switched_off(monkeypatch: pyt
     ):
         assert model.self_check(**given).switched_off == ("projecting once",)
     assert model.self_check(**given).switched_off == ()
+
+
+def test_a_prompt_that_is_read_in_both_directions_is_read_whole() -> None:
+    model, inputs = wrapped("paligemma")
+    model.self_check()
+    assert model.cache_use == "whole"
+    model._worth_a_pass = 1  # any shared prefix would be read by itself
+    given = inputs([[BOS, PICTURE, 30, 31, 32, 10, 33]], random_pictures(1))
+    with torch.no_grad():
+        last = model(**given, use_cache=True, logits_to_keep=1).logits[:, -1]
+    torch.testing.assert_close(last, definition(model, given)[:, -1], atol=1e-4, rtol=1e-4)
