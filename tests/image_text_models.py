@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
-from models import BOS, PAD, SPECIAL, VOCAB
+from models import BOS, PAD, SIZES, VOCAB
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
@@ -17,17 +17,7 @@ _FEATURES = 4  # tokens of a picture, besides those around it; 16 for those that
 # From texts, with PICTURE where a picture is, and the pictures in reading order, (n, 3, SIDE, SIDE).
 InputBuilder = Callable[[Sequence[Sequence[int]], Tensor], dict[str, Tensor]]
 
-_TEXT: dict[str, Any] = {
-    "vocab_size": VOCAB,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 256,
-    **SPECIAL,
-}
+_TEXT: dict[str, Any] = dict(SIZES)
 _VISION: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 48,

@@ -25,7 +25,7 @@ VOCAB = 61  # prime, so that no reshape works by accident
 PAD, BOS, EOS = 0, 1, 2
 SPECIAL: dict[str, Any] = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
 
-_SIZES: dict[str, Any] = {
+SIZES: dict[str, Any] = {
     "vocab_size": VOCAB,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -52,24 +52,24 @@ def _config(architecture: str) -> PreTrainedConfig:
             }
             return GPT2Config(vocab_size=VOCAB, **sizes, **SPECIAL)
         case "llama":
-            return LlamaConfig(**_SIZES)
+            return LlamaConfig(**SIZES)
         case "qwen2":
-            return Qwen2Config(**_SIZES)
+            return Qwen2Config(**SIZES)
         case "qwen3":
-            return Qwen3Config(**_SIZES)
+            return Qwen3Config(**SIZES)
         case "gemma2":
-            return Gemma2Config(**_SIZES, sliding_window=5, layer_types=["sliding_attention", "full_attention"])
+            return Gemma2Config(**SIZES, sliding_window=5, layer_types=["sliding_attention", "full_attention"])
         case "gemma3":
-            return Gemma3TextConfig(**_SIZES, sliding_window=5, layer_types=["sliding_attention", "full_attention"])
+            return Gemma3TextConfig(**SIZES, sliding_window=5, layer_types=["sliding_attention", "full_attention"])
         case "mistral":
-            return MistralConfig(**_SIZES, sliding_window=5)
+            return MistralConfig(**SIZES, sliding_window=5)
         case "opt":
             sizes = {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48, "num_hidden_layers": 2}
             heads: dict[str, Any] = {"num_attention_heads": 4, "max_position_embeddings": 256, "init_std": 0.4}
             return OPTConfig(vocab_size=VOCAB, **sizes, **heads, **SPECIAL)
         case "lfm2":  # a hybrid of short convolutions, whose cache holds states, and attention
             layers = ["conv", "full_attention"]
-            return Lfm2Config(**{**_SIZES, "block_auto_adjust_ff_dim": False}, layer_types=layers, conv_L_cache=3)
+            return Lfm2Config(**{**SIZES, "block_auto_adjust_ff_dim": False}, layer_types=layers, conv_L_cache=3)
         case _:
             raise ValueError(architecture)
 
@@ -125,3 +125,13 @@ def random_ids(batch: int, length: int, seed: int = 0) -> torch.Tensor:
     ids = torch.randint(3, VOCAB, (batch, length), generator=generator)
     words = torch.randint(10, 18, (batch, length), generator=generator)
     return torch.where(torch.rand(batch, length, generator=generator) < 0.3, words, ids)
+
+
+class CountRows:
+    """Counts the rows that a model runs, and the most at once."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.sizes: list[int] = []
+        model.register_forward_pre_hook(
+            lambda _, args, kwargs: self.sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+        )

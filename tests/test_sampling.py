@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import ARCHITECTURES, AXES, EOS, PAD, VOCAB, random_ids, tiny_model, wrap
+from models import ARCHITECTURES, AXES, EOS, PAD, VOCAB, CountRows, random_ids, tiny_model, wrap
 from torch import Tensor
 from transformers import (
     DynamicCache,
@@ -203,16 +203,6 @@ def test_log_q_of_a_padded_batch_is_that_of_each_text() -> None:
         read = symmetrized_log_prob(model, prompt, text, action)
         assert abs(float(read[0] - inferred[0])) > 0.01
         torch.testing.assert_close(read[1], inferred[1])
-
-
-class CountRows:
-    """Counts the rows that a model runs, and the most at once."""
-
-    def __init__(self, model: PreTrainedModel):
-        self.sizes: list[int] = []
-        model.register_forward_pre_hook(
-            lambda _, args, kwargs: self.sizes.append(len(kwargs["input_ids"])), with_kwargs=True
-        )
 
 
 def test_only_distinct_rows_are_scored_a_few_at_a_time() -> None:

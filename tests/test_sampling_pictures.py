@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from models import PAD as TEXT_PAD
-from models import VOCAB, tiny_model
+from models import VOCAB, CountRows, tiny_model
 from picture_models import EOS, IMAGE, KINDS, PAD, VIDEO, batch, picture_model, random_pictures, text_with_pictures
 from torch import Tensor
 from transformers import (
@@ -167,16 +167,6 @@ def test_equal_texts_about_different_pictures_are_not_one() -> None:
         log_q = symmetrized_log_prob(model, continuation_ids=torch.tensor([[9, 12]] * 3), action=action, **given)
     torch.testing.assert_close(log_q[0], log_q[2])
     assert abs(float(log_q[0] - log_q[1])) > 0.01
-
-
-class CountRows:
-    """Counts the rows that a model runs."""
-
-    def __init__(self, model: PreTrainedModel):
-        self.sizes: list[int] = []
-        model.register_forward_pre_hook(
-            lambda _, args, kwargs: self.sizes.append(len(kwargs["input_ids"])), with_kwargs=True
-        )
 
 
 def test_batches_are_run_as_a_whole_and_only_distinct_ones() -> None:
