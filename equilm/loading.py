@@ -212,6 +212,14 @@ def is_saved_wrapped(name: str | None) -> TypeGuard[str]:
     return name is not None and isinstance(AutoConfig.from_pretrained(name), EquiLMConfig)
 
 
+def wrapped_already(name: str) -> EquiLMError:
+    """The error for axes or ``relaxed`` that are given for a model that was saved wrapped."""
+    return EquiLMError(
+        f"{name!r} is wrapped already, with its own axes. Leave out axes and relaxed (--axis, --relaxed), or name its "
+        "base."
+    )
+
+
 def load_wrapped(
     name: str | None, axes: Sequence[str] | None = None, relaxed: bool = False
 ) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -234,10 +242,7 @@ def load_wrapped(
                 f"{name!r} holds an {kinds[0]}, and an {fair_class.__name__} is needed, to generate text."
             )
         if axes or relaxed:
-            raise EquiLMError(
-                f"{name!r} is wrapped already, with its own axes. Leave out axes and relaxed (--axis, --relaxed), or "
-                "name its base."
-            )
+            raise wrapped_already(name)
         return fair_class.from_pretrained(name), AutoTokenizer.from_pretrained(name)
     base, tokenizer = load_offline_model() if name is None else load_base(name)
     return fair_class.from_base(base, tokenizer, axes=axes or ["gender"], relaxed=relaxed), tokenizer

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from ..auto import AutoEquiLM
 from ..configuration_equilm import EquiLMConfig
 from ..errors import EquiLMError
-from ..loading import saved_config
+from ..loading import saved_config, wrapped_already
 from ..metrics.gate import Kind, check_prompts
 from ..metrics.gate_result import GateResult, Thresholds
 from ..metrics.gate_server_result import AnswerThresholds
@@ -119,7 +119,7 @@ def load_checked(arguments: argparse.Namespace) -> tuple[Any, PreTrainedTokenize
         if not saved_wrapped:
             model = AutoEquiLM.from_base(name, tokenizer, axes=arguments.axis or ["gender"])
         elif arguments.axis:
-            raise EquiLMError(f"{name!r} is wrapped already, with its own axes. Leave out --axis, or name its base.")
+            raise wrapped_already(name)
         else:
             model = _class_of(config).from_pretrained(name)
     if tokenizer.pad_token is None:

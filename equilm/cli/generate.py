@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMixin, set_seed
 
 from ..errors import EquiLMError
+from ..loading import wrapped_already
 from ..modeling_equilm import EquiLMForCausalLM
 from ..modeling_equilm_image_text import EquiLMForImageTextToText
 from ..text.image_prompts import image_inputs, open_image
@@ -63,8 +64,13 @@ def _about_images(arguments: argparse.Namespace) -> tuple[EquiLMForCausalLM, Tex
         )
     base, tokenizer = load_model(arguments, AutoModelForImageTextToText)
     processor.tokenizer.pad_token = tokenizer.pad_token
-    axes = arguments.axis or ["gender"]
-    model = EquiLMForImageTextToText.from_base(base, processor, axes=axes, relaxed=arguments.relaxed)
+    if not isinstance(base, EquiLMForImageTextToText):
+        axes = arguments.axis or ["gender"]
+        model = EquiLMForImageTextToText.from_base(base, processor, axes=axes, relaxed=arguments.relaxed)
+    elif arguments.axis or arguments.relaxed:
+        raise wrapped_already(arguments.model)
+    else:
+        model = base
 
     def texts(prompts: list[str]) -> list[str]:
         inputs = image_inputs(processor, prompts, images).to(model.device, dtype=model.dtype)

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from picture_words import drawn_picture, saved_picture_model
+from transformers import AutoProcessor
 from word_models import saved_word_model
 
+from equilm import EquiLMForImageTextToText
 from equilm.cli.main import main
 from equilm.text import TextAction
 
@@ -47,6 +49,18 @@ def test_answers_are_swaps_and_the_picture_counts(
     batched = answers(capsys, folder, *prompts, "--image", pictures[0], "--batch-size", "2", "--num-beams", "2")
     alone = answers(capsys, folder, *prompts, "--image", pictures[0], "--num-beams", "2")
     assert batched == alone
+
+
+def test_a_model_that_was_saved_wrapped_is_used_as_it_is(
+    capsys: pytest.CaptureFixture[str], folder: str, pictures: list[str], tmp_path: Path
+) -> None:
+    processor: Any = AutoProcessor.from_pretrained(folder)
+    EquiLMForImageTextToText.from_base(folder, processor).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    asked = ("Who is the man", "--image", pictures[0])
+    assert answers(capsys, str(tmp_path), *asked) == answers(capsys, folder, *asked)
+    assert main(["generate", *asked, "--model", str(tmp_path), "--axis", "race"]) == 2
+    assert "is wrapped already, with its own axes" in capsys.readouterr().err
 
 
 def test_only_the_answer_is_written(capsys: pytest.CaptureFixture[str], folder: str, pictures: list[str]) -> None:
