@@ -86,8 +86,8 @@ def refuse_unknown(arguments: dict[str, Any]) -> None:
             continue  # a flag, the same for all rows
         raise EquiLMError(
             f"EquiLM does not know what the group does to {name}, a {type(value).__name__}, so it cannot give it to "
-            "the permuted texts. It takes text alone (pictures go to EquiLMForImageTextToText): leave it out, or use "
-            "model.plain() to run the base model unfairly."
+            "the permuted texts. Leave it out, or use model.plain() to run the base model unfairly. For pictures there "
+            "is EquiLMForImageTextToText."
         )
 
 
